@@ -1,0 +1,7 @@
+/** `blob`: immutable bytes by hash. The `BlobStore` contract, its memory and pack implementations. */
+export type { BlobStore, Hash } from "./store.ts";
+export { MemoryBlobStore } from "./memory-store.ts";
+export type { PackOptions } from "./pack-state.ts";
+export { PackBlobStore } from "./pack-store.ts";
+export type { PackStatus } from "./pack-store.ts";
+export type { VerifyOptions, VerifyReport } from "./pack-verifier.ts";

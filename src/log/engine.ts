@@ -1,0 +1,57 @@
+/**
+ * The contract of the shared log: one totally ordered sequence of records at dense positions from 0.
+ *
+ * Invariants, tested by `conformance.suite.ts` on every engine:
+ *  1. Positions are dense: the records of one append are neighbours, and appends never interleave.
+ *  2. An append resolves only when its records are durable (as the engine's capabilities define it) and every record
+ *     before them is too; appends are acknowledged in the order of their positions.
+ *  3. A reader sees only records that are acknowledged or will be, in order, without gaps and without repeats.
+ *  4. After `sealed` has been answered once, no append to this engine ever succeeds again.
+ */
+import type { Position } from "../base/index.ts";
+
+/** Neighbouring records, handed over together; never empty. */
+export interface LogBatch {
+  /** The position of the first record. */
+  readonly position: Position;
+  /** The records, whose positions count up from there. Shared: nobody may change them. */
+  readonly records: readonly Uint8Array[];
+}
+
+export type AppendOutcome =
+  /** `position` is the first record's. */
+  | { readonly ok: true; readonly position: Position }
+  /** A successor has taken over: append there. Nothing was appended here. */
+  | { readonly ok: false; readonly reason: "sealed" };
+
+export interface LogCapabilities {
+  /** What an acknowledged record survives. */
+  readonly durability: "none" | "disk" | "quorum";
+  /** Whether `trim` gives space back. */
+  readonly trim: boolean;
+}
+
+export interface LogEngine {
+  readonly capabilities: LogCapabilities;
+  /**
+   * Appends the records as neighbours (at least one; each at most `limits.recordSizeMax` bytes; the engine owns them
+   * from now on). Pipelined: callers need not wait for one append before the next. Rejects with `exhausted` before
+   * taking anything when too much is waiting; with `unavailable` when the engine has stopped or failed, and then with
+   * `maybe: true` if the records may be in the log.
+   */
+  append(records: readonly Uint8Array[]): Promise<AppendOutcome>;
+  /** Linearizable: one past the last record acknowledged before this call, or later. */
+  tail(): Promise<Position>;
+  /** The first position that can still be read: 0, or where the last trim cut. */
+  start(): Position;
+  /**
+   * Reads from `from` (≤ the tail), then follows the log live until `signal` aborts or the engine closes, and then ends without error.
+   * `trimmed` when `from` is below the start. Slow readers do not hold up appends nor memory: what they
+   * have not taken is read again from storage.
+   */
+  read(from: Position, options?: { readonly signal?: AbortSignal }): AsyncIterable<LogBatch>;
+  /** Forgets records below `before`, as far as whole segments allow; answers the new start. */
+  trim(before: Position): Promise<Position>;
+  /** Finishes the appends under way, ends the readers, releases everything. Idempotent. */
+  close(): Promise<void>;
+}

@@ -1,0 +1,286 @@
+/**
+ * The log of one member on its own disk: group commit in front of a journal.
+ *
+ * While one durable write is in flight, everything that arrives is gathered and goes with the next. When the log falls
+ * silent, a fence is written (scan.ts). Appends wait in a queue of at most `limits.proposalQueueSizeMax` bytes.
+ */
+import { assert, deferred, HoldfastError, limits, position, Signal } from "../base/index.ts";
+import type { Deferred, Position, Timer } from "../base/index.ts";
+import type { AppendOutcome, LogBatch, LogCapabilities, LogEngine } from "./engine.ts";
+import { Journal } from "./journal.ts";
+import type { JournalEnv, JournalOptions } from "./journal.ts";
+import { RecentBatches } from "./recent.ts";
+import { batchDataSizeMax } from "./segment.ts";
+import { verifyJournal } from "./verify.ts";
+import type { JournalReport } from "./verify.ts";
+
+/** Bytes after which a batch is closed, unless one append alone is larger. */
+const batchSizeMax = 1_048_576;
+const recentSizeMax = 16_777_216;
+/** How long the log is silent before the fence. */
+const fenceDelayMs = 10;
+
+interface Append {
+  readonly records: readonly Uint8Array[];
+  readonly size: number;
+  readonly done: Deferred<AppendOutcome>;
+}
+
+export class FileEngine implements LogEngine {
+  readonly capabilities: LogCapabilities = { durability: "disk", trim: true };
+  readonly #env: JournalEnv;
+  readonly #directory: string;
+  readonly #journal: Journal;
+  readonly #recent = new RecentBatches(recentSizeMax);
+  readonly #grown = new Signal();
+  #queue: Append[] = [];
+  #queueSize = 0;
+  #pumping: Promise<void> | undefined;
+  #fenced = true;
+  #fenceTimer: Timer | undefined;
+  #writtenMs = 0;
+  #closed: Promise<void> | undefined;
+
+  private constructor(env: JournalEnv, directory: string, journal: Journal) {
+    this.#env = env;
+    this.#directory = directory;
+    this.#journal = journal;
+  }
+
+  /**
+   * Opens the log in a directory of the disk, or makes an empty one. The caller holds the disk's lock. `corrupt`,
+   * naming file and offset, when the journal is damaged.
+   */
+  static async open(env: JournalEnv, directory: string, options: JournalOptions = {}): Promise<FileEngine> {
+    return new FileEngine(env, directory, await Journal.open(env, directory, options));
+  }
+
+  /** Bytes of the journal's files. */
+  get size(): number {
+    return this.#journal.size;
+  }
+
+  /** Bytes written to the journal since `open`. */
+  get writtenSize(): number {
+    return this.#journal.writtenSize;
+  }
+
+  append(records: readonly Uint8Array[]): Promise<AppendOutcome> {
+    assert(records.length > 0, "an append has at least one record");
+    let size = 0;
+    for (const record of records) {
+      assert(
+        record.length <= limits.recordSizeMax,
+        `record is ${record.length} bytes; the limit is ${limits.recordSizeMax}`,
+      );
+      size += record.length + 4;
+    }
+    const refusal = this.#refusal(size);
+    if (refusal !== undefined) return Promise.reject(refusal);
+    const done = deferred<AppendOutcome>();
+    this.#queue.push({ records, size, done });
+    this.#queueSize += size;
+    // What else is appended in this turn goes along.
+    this.#pumping ??= Promise.resolve().then(() => this.#pump());
+    return done.promise;
+  }
+
+  #refusal(size: number): HoldfastError | undefined {
+    if (this.#journal.failure !== undefined) {
+      return new HoldfastError("unavailable", this.#journal.failure.message, { cause: this.#journal.failure });
+    }
+    if (this.#closed !== undefined) return new HoldfastError("unavailable", "the log is closed");
+    if (this.#queueSize === 0 || this.#queueSize + size <= limits.proposalQueueSizeMax) return undefined;
+    return new HoldfastError(
+      "exhausted",
+      `${this.#queueSize} bytes wait for the log; the limit is ${limits.proposalQueueSizeMax} (limits.proposalQueueSizeMax): retry later`,
+    );
+  }
+
+  async #pump(): Promise<void> {
+    while (this.#queue.length > 0) {
+      const { appends, records } = this.#takeBatch();
+      const first = this.#journal.tail;
+      try {
+        await this.#write(records);
+      } catch (error) {
+        this.#rejectAll(appends, error as HoldfastError);
+        continue;
+      }
+      this.#fenced = false;
+      let next = first;
+      for (const append of appends) {
+        append.done.resolve({ ok: true, position: next });
+        next = position(next + append.records.length);
+      }
+    }
+    this.#pumping = undefined;
+    if (this.#fenced) return;
+    this.#writtenMs = this.#env.clock.monotonicMs();
+    this.#fenceSoon(fenceDelayMs);
+  }
+
+  /** One timer at a time, which is not set anew by every batch: it looks how long ago the last one was. */
+  #fenceSoon(delayMs: number): void {
+    if (this.#closed !== undefined) return;
+    this.#fenceTimer ??= this.#env.clock.schedule(delayMs, () => {
+      this.#fenceTimer = undefined;
+      // When what is under way has been written, the timer is set again.
+      if (this.#pumping !== undefined || this.#fenced) return;
+      const leftMs = this.#writtenMs + fenceDelayMs - this.#env.clock.monotonicMs();
+      if (leftMs > 0) this.#fenceSoon(leftMs);
+      else this.#fence();
+    });
+  }
+
+  /** Appends from the front of the queue, as many as a batch takes, and their records in one row. */
+  #takeBatch(): { appends: Append[]; records: readonly Uint8Array[] } {
+    let size = 0;
+    let count = 0;
+    for (const append of this.#queue) {
+      if (count > 0 && size + append.size > batchSizeMax) break;
+      size += append.size;
+      count++;
+    }
+    const appends = this.#queue.splice(0, count);
+    this.#queueSize -= size;
+    const [only] = appends as [Append, ...Append[]];
+    return { appends, records: appends.length === 1 ? only.records : appends.flatMap((append) => append.records) };
+  }
+
+  /** Makes the records durable and shows them to readers: as one batch, or several if one cannot hold them. */
+  async #write(records: readonly Uint8Array[]): Promise<void> {
+    let begin = 0;
+    while (begin < records.length) {
+      let size = 0;
+      let end = begin;
+      while (
+        end < records.length &&
+        (end === begin || size + (records[end] as Uint8Array).length <= batchDataSizeMax)
+      ) {
+        size += (records[end++] as Uint8Array).length;
+      }
+      const batch = begin === 0 && end === records.length ? records : records.slice(begin, end);
+      const first = this.#journal.tail;
+      try {
+        await this.#journal.append(batch);
+      } catch (error) {
+        const failure = error as HoldfastError;
+        throw begin === 0 ? failure : new HoldfastError(failure.code, failure.message, { maybe: true, cause: failure });
+      }
+      this.#recent.push({ position: first, records: batch });
+      this.#grown.notify();
+      begin = end;
+    }
+  }
+
+  /** The appends of the failed write, and if the journal has stopped, those behind it, which were not tried. */
+  #rejectAll(appends: readonly Append[], error: HoldfastError): void {
+    for (const append of appends) append.done.reject(error);
+    if (this.#journal.failure === undefined) return;
+    const queue = this.#queue;
+    this.#queue = [];
+    this.#queueSize = 0;
+    const refusal = new HoldfastError("unavailable", error.message, { cause: error });
+    for (const append of queue) append.done.reject(refusal);
+    this.#grown.notify();
+  }
+
+  /** Writes an empty batch behind the last one. It holds up appends for no longer than one write. */
+  #fence(): void {
+    this.#pumping = this.#writeFence().then(() => this.#pump());
+  }
+
+  async #writeFence(): Promise<void> {
+    if (this.#fenced || this.#journal.failure !== undefined) return;
+    try {
+      await this.#journal.append([]);
+    } catch (error) {
+      this.#env.logger.log("error", "writing the journal's fence failed", { error: String(error) });
+      this.#grown.notify();
+    }
+    this.#fenced = true;
+  }
+
+  tail(): Promise<Position> {
+    const { failure } = this.#journal;
+    return failure === undefined ? Promise.resolve(this.#journal.tail) : Promise.reject(failure);
+  }
+
+  start(): Position {
+    return this.#journal.start;
+  }
+
+  async *read(
+    from: Position,
+    options: { readonly signal?: AbortSignal } = {},
+  ): AsyncGenerator<LogBatch, void, undefined> {
+    const { signal } = options;
+    const wake = () => this.#grown.notify();
+    signal?.addEventListener("abort", wake);
+    try {
+      yield* this.#follow(from, signal);
+    } finally {
+      signal?.removeEventListener("abort", wake);
+    }
+  }
+
+  async *#follow(from: Position, signal: AbortSignal | undefined): AsyncGenerator<LogBatch, void, undefined> {
+    let next = from;
+    while (!isAborted(signal) && this.#closed === undefined) {
+      if (next < this.#journal.start) {
+        throw new HoldfastError(
+          "trimmed",
+          `position ${next} has been trimmed from the log; it begins at ${this.#journal.start}`,
+        );
+      }
+      const recent = this.#recent.at(next);
+      if (recent !== undefined) {
+        yield recent;
+        next = position(recent.position + recent.records.length);
+      } else if (next < this.#journal.tail) {
+        // From the disk, up to where memory goes on.
+        for await (const batch of this.#journal.read(next)) {
+          yield batch;
+          next = position(batch.position + batch.records.length);
+          if (isAborted(signal) || this.#recent.at(next) !== undefined) break;
+        }
+      } else {
+        if (this.#journal.failure !== undefined) throw this.#journal.failure;
+        await this.#grown.wait();
+      }
+    }
+  }
+
+  trim(before: Position): Promise<Position> {
+    this.#recent.trim(before);
+    return this.#journal.trim(before);
+  }
+
+  /** Reads everything there is and reports what is damaged; appends go on meanwhile. */
+  verify(options: { readonly signal?: AbortSignal } = {}): AsyncIterable<JournalReport> {
+    const active = this.#journal.segments().at(-1);
+    return verifyJournal(this.#env, this.#directory, {
+      ...options,
+      ...(active === undefined ? {} : { activePath: active.path, activeEnd: active.end }),
+    });
+  }
+
+  close(): Promise<void> {
+    this.#closed ??= this.#close();
+    return this.#closed;
+  }
+
+  async #close(): Promise<void> {
+    this.#fenceTimer?.cancel();
+    await this.#pumping;
+    this.#fenceTimer?.cancel();
+    await this.#writeFence();
+    this.#grown.notify();
+    await this.#journal.close();
+  }
+}
+
+function isAborted(signal: AbortSignal | undefined): boolean {
+  return signal?.aborted === true;
+}

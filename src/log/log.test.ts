@@ -1,0 +1,162 @@
+import assert from "node:assert/strict";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { it } from "node:test";
+import { HoldfastError, position, utf8Decode, utf8Encode } from "../base/index.ts";
+import { nextTurn, nodeEnv } from "../host/index.ts";
+import { Simulator } from "../sim/index.ts";
+import { logConformance } from "./conformance.suite.ts";
+import { Chain, FileEngine, MemoryEngine } from "./index.ts";
+import type { LogEngine } from "./index.ts";
+
+const small = { segmentSizeMin: 4_096, segmentSizeMax: 16_384 };
+const direct = <T>(promise: Promise<T>): Promise<T> => promise;
+
+logConformance("memory", async () => {
+  const engine = new MemoryEngine();
+  return { engine, seal: () => engine.seal(), run: direct, cleanUp: async () => {} };
+});
+
+logConformance("files", async () => {
+  const directory = await mkdtemp(join(tmpdir(), "holdfast-log-"));
+  const env = nodeEnv({ directory });
+  const engine = await FileEngine.open(env, "log", small);
+  const reopen = async () => {
+    await engine.close();
+    return FileEngine.open(env, "log", small);
+  };
+  return { engine, reopen, run: direct, cleanUp: () => rm(directory, { recursive: true }) };
+});
+
+for (const seed of [1, 2, 3]) {
+  logConformance(`simulated files, seed ${seed}`, async () => {
+    const simulator = new Simulator({ seed, drain: nextTurn });
+    const machine = simulator.machine("a");
+    const engine = await simulator.run(FileEngine.open(machine.env, "log", small));
+    const reopen = async () => {
+      await engine.close();
+      return FileEngine.open(machine.env, "log", small);
+    };
+    return { engine, reopen, run: (promise) => simulator.run(promise), cleanUp: async () => {} };
+  });
+}
+
+logConformance("a chain", async () => ({
+  engine: new Chain(new MemoryEngine()),
+  run: direct,
+  cleanUp: async () => {},
+}));
+
+logConformance("a chain that has moved", async () => {
+  const chain = new Chain(new MemoryEngine(), { openSuccessor: async () => new MemoryEngine() });
+  await chain.moveTo({ kind: "memory", parameters: new Uint8Array(0) });
+  return { engine: chain, run: direct, cleanUp: async () => {} };
+});
+
+async function readAll(engine: LogEngine, from: number, count: number): Promise<string[]> {
+  const texts: string[] = [];
+  for await (const batch of engine.read(position(from))) {
+    assert.equal(batch.position, from + texts.length);
+    texts.push(...batch.records.map(utf8Decode));
+    if (texts.length >= count) return texts;
+  }
+  return texts;
+}
+
+it("moves a chain while it is written, losing and doubling nothing", async () => {
+  const engines: MemoryEngine[] = [];
+  const chain = new Chain(new MemoryEngine(), {
+    openSuccessor: async ({ kind }) => {
+      assert.equal(kind, "memory");
+      const engine = new MemoryEngine();
+      engines.push(engine);
+      return engine;
+    },
+  });
+  const appends: Promise<number>[] = [];
+  const reading = readAll(chain, 0, 300);
+  for (let index = 0; index < 300; index++) {
+    appends.push(
+      chain.append([utf8Encode(String(index))]).then((outcome) => {
+        assert.ok(outcome.ok);
+        return outcome.position;
+      }),
+    );
+    if (index % 100 === 50) await chain.moveTo({ kind: "memory", parameters: new Uint8Array(0) });
+  }
+  const positions = await Promise.all(appends);
+  const texts = await reading;
+  assert.equal(engines.length, 3);
+  assert.deepEqual(
+    positions.toSorted((a, b) => a - b),
+    Array.from(positions.keys()),
+  );
+  positions.forEach((place, index) => assert.equal(texts[place], String(index)));
+  assert.equal(await chain.tail(), 300);
+  assert.deepEqual(await readAll(chain, 120, 180), texts.slice(120));
+  await chain.trim(position(200));
+  assert.equal(chain.start(), 200);
+});
+
+it("refuses to go on in an engine that it does not know", async () => {
+  const chain = new Chain(new MemoryEngine());
+  await chain.append([utf8Encode("a")]);
+  // oxlint-disable-next-line unicorn/consistent-function-scoping -- belongs to this test alone
+  const moved = (error: unknown) =>
+    error instanceof HoldfastError && error.code === "unavailable" && /"nats"/.test(error.message);
+  await assert.rejects(chain.moveTo({ kind: "nats", parameters: new Uint8Array(0) }), moved);
+  await assert.rejects(chain.append([utf8Encode("b")]), moved);
+});
+
+it("refuses appends when the disk is full, loses nothing and goes on when there is space again", async () => {
+  const simulator = new Simulator({ seed: "full", drain: nextTurn });
+  const { env, disk } = simulator.machine("a");
+  const engine = await simulator.run(FileEngine.open(env, "log", small));
+  const record = new Uint8Array(1_000);
+  disk.capacity = 40_000;
+  let accepted = 0;
+  const appendUntilRefused = async () => {
+    for (; accepted < 100; accepted++) await engine.append([record]);
+  };
+  await simulator.run(assert.rejects(appendUntilRefused(), { code: "exhausted", maybe: false }));
+  assert.ok(accepted > 3);
+  assert.equal(await simulator.run(engine.tail()), accepted);
+  disk.capacity = Number.POSITIVE_INFINITY;
+  assert.deepEqual(await simulator.run(engine.append([record])), { ok: true, position: accepted });
+  await simulator.run(engine.close());
+});
+
+it("stops at a failed write and says so to everybody who waits", async () => {
+  const simulator = new Simulator({ seed: "failed", drain: nextTurn });
+  const { env, disk } = simulator.machine("a");
+  const engine = await simulator.run(FileEngine.open(env, "log", small));
+  await simulator.run(engine.append([utf8Encode("kept")]));
+  disk.hook = ({ kind, phase }) =>
+    kind === "write" && phase === "issued" ? new HoldfastError("unavailable", "input/output error") : undefined;
+  const first = engine.append([utf8Encode("lost")]);
+  await simulator.run(assert.rejects(first, { code: "unavailable", maybe: true }));
+  disk.hook = undefined;
+  // The disk works again, but nobody knows what the failed write left: no retry.
+  await simulator.run(assert.rejects(engine.append([utf8Encode("later")]), { code: "unavailable", maybe: false }));
+  await simulator.run(assert.rejects(engine.tail(), { code: "unavailable" }));
+  await simulator.run(engine.close());
+});
+
+it("gathers what arrives during a write into the next", async () => {
+  const simulator = new Simulator({ seed: "group", drain: nextTurn });
+  const { env, disk } = simulator.machine("a");
+  const engine = await simulator.run(FileEngine.open(env, "log"));
+  let writes = 0;
+  disk.hook = ({ kind, path, phase }) => {
+    if (kind === "write" && phase === "done" && path.endsWith("1.log")) writes += 1;
+  };
+  const appends: Promise<unknown>[] = [];
+  for (let index = 0; index < 10; index++) appends.push(engine.append([utf8Encode("early")]));
+  await simulator.advance(0.05);
+  for (let index = 0; index < 500; index++) appends.push(engine.append([utf8Encode("during")]));
+  await simulator.run(Promise.all(appends));
+  assert.equal(writes, 2);
+  disk.hook = undefined;
+  await simulator.run(engine.close());
+});

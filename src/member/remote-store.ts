@@ -1,0 +1,174 @@
+/** A store that a member elsewhere has open: every layer's remote half over one client. */
+import { asHoldfastError, deferred, HoldfastError, sleep } from "../base/index.ts";
+import type { Env } from "../base/index.ts";
+import { RpcClient } from "../rpc/index.ts";
+import type { Stub } from "../rpc/index.ts";
+import {
+  checkedRevision,
+  Keys,
+  Leases,
+  makeViews,
+  PastKeys,
+  RemoteKeys,
+  RemoteLeases,
+  RemoteProposer,
+  runTransaction,
+} from "../view/index.ts";
+import type { TransactionContext, TransactionOptions, TransactionOutcome, Views } from "../view/index.ts";
+import { checkedFrom, StoreService } from "./service.ts";
+import type { LogRecords, StoreStatus, VerifyProgress } from "./service.ts";
+import type { PastStore, Store } from "./store.ts";
+
+export interface ConnectOptions {
+  /** How long one call may take, retries included; milliseconds. Streams have no limit. Default 10,000. */
+  readonly timeoutMs?: number;
+  /** While every address refuses connections, go on trying until `timeoutMs`, instead of failing at once. */
+  readonly waitForMember?: boolean;
+}
+
+const timeoutDefaultMs = 10_000;
+
+/** Silence after which the addresses are asked one by one whether anybody listens there. */
+const silenceMs = 200;
+
+/**
+ * Connects to the members at these addresses, separated by commas. `unavailable`, within a second, when every address
+ * refuses the connection; `timeout` when none answers in time.
+ */
+export async function connectStore(env: Env, addresses: string, options: ConnectOptions = {}): Promise<RemoteStore> {
+  if (typeof addresses !== "string") {
+    throw new HoldfastError("invalid", "the addresses are text: host:port, several separated by commas");
+  }
+  const { timeoutMs } = options;
+  if (timeoutMs !== undefined && !(timeoutMs > 0)) {
+    throw new HoldfastError("invalid", `timeoutMs is ${timeoutMs}; it must be above 0`);
+  }
+  const list = addresses
+    .split(",")
+    .map((address) => address.trim())
+    .filter((address) => address !== "");
+  if (list.length === 0) {
+    throw new HoldfastError("invalid", `"${addresses}" names no address; write host:port, several separated by commas`);
+  }
+  const store = new RemoteStore(env, list, options);
+  const ending = new AbortController();
+  const answered = store.keys.revision({ signal: ending.signal });
+  const refused = options.waitForMember === true ? undefined : whenRefused(env, list, ending.signal);
+  try {
+    await (refused === undefined ? answered : Promise.race([answered, refused]));
+    return store;
+  } catch (error) {
+    answered.catch(() => {});
+    ending.abort();
+    await store.close();
+    if (!(error instanceof HoldfastError) || error.code !== "timeout") throw error;
+    const within = `within ${(options.timeoutMs ?? timeoutDefaultMs) / 1_000} s`;
+    throw new HoldfastError("timeout", `no member answered at ${list.join(", ")} ${within}`, { cause: error });
+  } finally {
+    // Whatever the watch over the addresses still does, nobody waits for it any longer.
+    ending.abort();
+  }
+}
+
+/**
+ * Never resolves; rejects when, after a moment of silence, nobody listens at any of the addresses. A client by itself
+ * would go on trying until its deadline, which serves a member that restarts but not a person who forgot to start one.
+ */
+async function whenRefused(env: Env, addresses: readonly string[], signal: AbortSignal): Promise<never> {
+  const forever = deferred<never>().promise;
+  try {
+    await sleep(env.clock, silenceMs, signal);
+  } catch {
+    return forever;
+  }
+  const reasons: string[] = [];
+  for (const address of addresses) {
+    try {
+      const stream = await env.net.connect(address, { signal });
+      stream.destroy();
+      return await forever;
+    } catch (error) {
+      const { code, message } = asHoldfastError(error);
+      if (code !== "unavailable" || signal.aborted) return forever;
+      reasons.push(message);
+    }
+  }
+  const remedy = "is a member running there? `holdfast start` runs one";
+  throw new HoldfastError("unavailable", `${reasons.join("; ")}; ${remedy}`);
+}
+
+export class RemoteStore implements Store {
+  readonly keys: Keys;
+  readonly leases: Leases;
+  /** A client does not fail by itself: each call says what went wrong. */
+  readonly failed: Promise<HoldfastError> = deferred<HoldfastError>().promise;
+  readonly #env: Env;
+  readonly #client: RpcClient;
+  readonly #proposer: RemoteProposer;
+  readonly #remoteKeys: RemoteKeys;
+  readonly #views: Views = makeViews();
+  readonly #service: Stub<(typeof StoreService)["methods"]>;
+  #closing: Promise<void> | undefined;
+
+  constructor(env: Env, addresses: readonly string[], { timeoutMs = timeoutDefaultMs }: ConnectOptions) {
+    this.#env = env;
+    this.#client = new RpcClient(env, addresses, { callTimeoutMs: timeoutMs });
+    this.#service = this.#client.use(StoreService);
+    this.#proposer = new RemoteProposer(env, this.#client, { timeoutMs });
+    this.#remoteKeys = new RemoteKeys(env, this.#client, this.#proposer, { timeoutMs });
+    const remoteLeases = new RemoteLeases(env, this.#client, this.#proposer, { timeoutMs });
+    this.keys = new Keys(this.#remoteKeys, this.#views.key);
+    this.leases = new Leases(env, remoteLeases, this.#views.lease);
+  }
+
+  at(revision: number): PastStore {
+    return { keys: new PastKeys(this.#remoteKeys, checkedRevision("the revision", revision)) };
+  }
+
+  transaction<T>(
+    body: (tx: TransactionContext) => T | Promise<T>,
+    options?: TransactionOptions,
+  ): Promise<TransactionOutcome<T>> {
+    const parts = { proposer: this.#proposer, keys: this.#remoteKeys, keyView: this.#views.key };
+    return runTransaction(this.#env, parts, body, options);
+  }
+
+  status(): Promise<StoreStatus> {
+    return this.#service.status({});
+  }
+
+  checkpoint(): Promise<StoreStatus> {
+    return this.#service.checkpoint({}, { timeoutMs: Number.POSITIVE_INFINITY });
+  }
+
+  async *readLog(options: {
+    readonly from: number;
+    readonly follow?: boolean;
+    readonly signal?: AbortSignal;
+  }): AsyncGenerator<LogRecords, void, undefined> {
+    const { follow = false, signal } = options;
+    const from = checkedFrom(options.from);
+    yield* this.#service.logRead({ from, follow }, signal === undefined ? {} : { signal });
+  }
+
+  verifyLog(options: { readonly signal?: AbortSignal } = {}): AsyncIterable<VerifyProgress> {
+    return this.#service.logVerify({}, options);
+  }
+
+  verifyBlobs(options: { readonly signal?: AbortSignal } = {}): AsyncIterable<VerifyProgress> {
+    return this.#service.blobVerify({}, options);
+  }
+
+  verifyTree(options: { readonly signal?: AbortSignal } = {}): AsyncIterable<VerifyProgress> {
+    return this.#service.treeVerify({}, options);
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#proposer.close().then(() => this.#client.close());
+    return this.#closing;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+}

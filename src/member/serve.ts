@@ -1,0 +1,64 @@
+/** Serves a store over the network: all services on every address. */
+import type { Env } from "../base/index.ts";
+import { implement, RpcServer } from "../rpc/index.ts";
+import type { RpcServerOptions, Service } from "../rpc/index.ts";
+import { commandService, keyService, leaseService } from "../view/index.ts";
+import type { LocalStore } from "./local-store.ts";
+import { StoreService } from "./service.ts";
+
+/** Bytes of log records after which a message of `logRead` is sent. */
+const logMessageSize = 262_144;
+
+export interface StoreServer {
+  /** Where it listens, with the real ports, in the order in which they were asked for. */
+  readonly addresses: readonly string[];
+  /** Calls under way have `graceMs` to end. The store stays open. */
+  close(options?: { readonly graceMs?: number }): Promise<void>;
+}
+
+/** Listens on all addresses, or on none: then it rejects, naming the one that failed. */
+export async function serveStore(
+  env: Env,
+  store: LocalStore,
+  addresses: readonly string[],
+  options: RpcServerOptions = {},
+): Promise<StoreServer> {
+  const services = [
+    commandService(store.replica, store.views.all),
+    keyService(store.localKeys),
+    leaseService(store.localLeases),
+    storeService(store),
+  ];
+  const server = new RpcServer(env, services, options);
+  try {
+    const listeners = [];
+    for (const address of addresses) listeners.push(await server.listen(address));
+    return { addresses: listeners.map(({ address }) => address), close: (how = {}) => server.close(how) };
+  } catch (error) {
+    await server.close({ graceMs: 0 });
+    throw error;
+  }
+}
+
+function storeService(store: LocalStore): Service {
+  return implement(StoreService, {
+    status: () => store.status(),
+    checkpoint: () => store.checkpoint(),
+    async *logRead({ from, follow }, { signal }) {
+      for await (const { position, records } of store.readLog({ from, follow, signal })) {
+        let begin = 0;
+        let size = 0;
+        for (let index = 0; index < records.length; index++) {
+          size += (records[index] as Uint8Array).length;
+          if (size < logMessageSize && index < records.length - 1) continue;
+          yield { position: position + begin, records: records.slice(begin, index + 1) };
+          begin = index + 1;
+          size = 0;
+        }
+      }
+    },
+    logVerify: (_, { signal }) => store.verifyLog({ signal }),
+    blobVerify: (_, { signal }) => store.verifyBlobs({ signal }),
+    treeVerify: (_, { signal }) => store.verifyTree({ signal }),
+  });
+}

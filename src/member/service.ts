@@ -1,0 +1,90 @@
+/**
+ * What a member answers about its store as a whole, beside the services of the views: status, the log, checkpoints.
+ * Both halves of the remote store are made from this one contract.
+ */
+import { bool, bytes, HoldfastError, message, position, repeated, string, uint64 } from "../base/index.ts";
+import type { Infer, Position } from "../base/index.ts";
+import { contract, serverStream, unary } from "../rpc/index.ts";
+
+const Empty = message("holdfast.member.Empty", {});
+
+/** A store at one moment. Counts and sizes are of this member. */
+export const StoreStatus = message("holdfast.member.StoreStatus", {
+  /** The member's name, as `--name` gave it. */
+  name: string(1),
+  version: string(2),
+  /** Commands applied that changed something. */
+  revision: uint64(3),
+  /** The oldest revision that can still be read. */
+  compactRevision: uint64(4),
+  /** One past the last record of the log, and the first that is kept. */
+  logTail: uint64(5),
+  logStart: uint64(6),
+  /** One past the last applied record. */
+  applied: uint64(7),
+  /** Store time, milliseconds since the Unix epoch; 0 before the first command. */
+  timeMs: uint64(8),
+  keyCount: uint64(9),
+  leaseCount: uint64(10),
+  sessionCount: uint64(11),
+  watcherCount: uint64(12),
+  /** Where the last durable checkpoint stands in the log, and its revision. */
+  checkpointPosition: uint64(13),
+  checkpointRevision: uint64(14),
+  /** The root hash of that checkpoint; empty for the empty state. */
+  rootHash: bytes(15),
+  /** Bytes: on disk in blobs, of those garbage, and tree pages in memory, of those not yet in a checkpoint. */
+  blobSize: uint64(16),
+  blobGarbageSize: uint64(17),
+  cacheSize: uint64(18),
+  dirtySize: uint64(19),
+  blobCount: uint64(20),
+  uptimeMs: uint64(21),
+  /** What the log's engine promises: `none`, `disk`, `quorum`. */
+  durability: string(22),
+  /** Bytes written to blobs, and of the log: its files, and what was written to them; written since the start. */
+  blobWrittenSize: uint64(23),
+  logSize: uint64(24),
+  logWrittenSize: uint64(25),
+});
+export type StoreStatus = Infer<typeof StoreStatus>;
+
+const LogReadRequest = message("holdfast.member.LogReadRequest", {
+  /** First position wanted. */
+  from: uint64(1),
+  /** Go on with new records as they come, instead of ending at the tail. */
+  follow: bool(2),
+});
+
+/** A position to read from, as a caller gives it. */
+export function checkedFrom(from: number): Position {
+  if (Number.isSafeInteger(from) && from >= 0) return position(from);
+  throw new HoldfastError("invalid", `from is ${String(from)}; a position is a whole number from 0`);
+}
+
+/** Neighbouring records from `position` up. */
+export const LogRecords = message("holdfast.member.LogRecords", {
+  position: uint64(1),
+  records: repeated(bytes(2)),
+});
+export type LogRecords = Infer<typeof LogRecords>;
+
+/** How far a verification is; the last message has `done`. */
+export const VerifyProgress = message("holdfast.member.VerifyProgress", {
+  /** Bytes and things (records, blobs, pages) checked so far. */
+  size: uint64(1),
+  count: uint64(2),
+  /** Damage found since the last message: file, offset and what is wrong, one text each. */
+  damages: repeated(string(3)),
+  done: bool(4),
+});
+export type VerifyProgress = Infer<typeof VerifyProgress>;
+
+export const StoreService = contract("holdfast.member.Store", {
+  status: unary(1, Empty, StoreStatus),
+  checkpoint: unary(2, Empty, StoreStatus),
+  logRead: serverStream(3, LogReadRequest, LogRecords),
+  logVerify: serverStream(4, Empty, VerifyProgress),
+  blobVerify: serverStream(5, Empty, VerifyProgress),
+  treeVerify: serverStream(6, Empty, VerifyProgress),
+});

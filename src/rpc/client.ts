@@ -1,0 +1,123 @@
+/**
+ * The client: typed calls to a service, wherever among its addresses it is reached.
+ */
+import { HoldfastError } from "../base/index.ts";
+import type { Env } from "../base/index.ts";
+import { ClientCall } from "./client-call.ts";
+import type { CalledMethod } from "./client-call.ts";
+import type { Contract, Methods } from "./contract.ts";
+import { checkSettings, defaultSettings } from "./frame.ts";
+import { keepAliveDefaults } from "./channel.ts";
+import { Pool } from "./pool.ts";
+import { makeStub } from "./stub.ts";
+import type { CallOptions, RequestStream, Stub } from "./stub.ts";
+
+export interface RpcClientOptions {
+  /** Deadline of calls with one response. Default 30,000. */
+  readonly callTimeoutMs?: number;
+  /** How long connecting to one address may take. Default 5,000. */
+  readonly connectTimeoutMs?: number;
+  /** The first and the longest wait between rounds of attempts, before jitter. Default 50 and 5,000. */
+  readonly backoffMinMs?: number;
+  readonly backoffMaxMs?: number;
+  /** Calls that may wait for a connection. Default 4,096. */
+  readonly waitingCountMax?: number;
+  /** Bytes of their requests. Default 64 MiB. */
+  readonly waitingSizeMax?: number;
+  /** After so long in silence the server is asked for a sign of life. Default 10,000. */
+  readonly keepAliveMs?: number;
+  /** How long it may take to answer before the connection is given up. Default 5,000. */
+  readonly keepAliveTimeoutMs?: number;
+  /** Bytes that the server may send in each call before they are taken. Default 262,144. */
+  readonly windowSize?: number;
+}
+
+/**
+ * One client holds one connection at a time, opened at the first call, and looks for another when it is lost. Every
+ * failure is a `HoldfastError`:
+ *
+ * - `unavailable` with `maybe`: the connection broke after the call was sent. Calls not yet sent go out on the next one.
+ * - `timeout`, `cancelled`: the deadline passed or the signal aborted; `maybe` if the call was sent.
+ * - `exhausted`: too many calls wait for a connection, or the server has too many under way.
+ * - `notFound`: the server does not have the service or the method. `invalid`: a message is over the limit, or the other
+ *   side's schema does not fit. Else whatever the handler threw.
+ */
+export class RpcClient {
+  readonly #pool: Pool;
+  readonly #callTimeoutMs: number;
+
+  /** All addresses must serve the same: calls go to whichever answers. */
+  constructor(env: Env, addresses: readonly string[] | string, options: RpcClientOptions = {}) {
+    const all = typeof addresses === "string" ? [addresses] : [...addresses];
+    if (all.length === 0) throw new HoldfastError("invalid", "an rpc client needs at least one address");
+    const settings = { ...defaultSettings, windowSize: options.windowSize ?? defaultSettings.windowSize };
+    checkSettings(settings);
+    this.#callTimeoutMs = options.callTimeoutMs ?? 30_000;
+    this.#pool = new Pool(env, all, {
+      settings,
+      pauses: false,
+      keepAliveMs: options.keepAliveMs ?? keepAliveDefaults.keepAliveMs,
+      keepAliveTimeoutMs: options.keepAliveTimeoutMs ?? keepAliveDefaults.keepAliveTimeoutMs,
+      connectTimeoutMs: options.connectTimeoutMs ?? 5_000,
+      backoffMinMs: options.backoffMinMs ?? 50,
+      backoffMaxMs: options.backoffMaxMs ?? 5_000,
+      waitingCountMax: options.waitingCountMax ?? 4_096,
+      waitingSizeMax: options.waitingSizeMax ?? 67_108_864,
+    });
+  }
+
+  /** Whether a call would go out at once. */
+  get connected(): boolean {
+    return this.#pool.connected;
+  }
+
+  /** The functions that call a contract's methods. They may be made once and used for the client's whole life. */
+  use<M extends Methods>(contract: Contract<M>): Stub<M> {
+    return makeStub(contract, (called, request, options) => this.#call(called, request, options));
+  }
+
+  /** Fails what is under way or waits with `unavailable`; resolves when the connection is closed. Repeatable. */
+  close(): Promise<void> {
+    return this.#pool.close();
+  }
+
+  #call(called: CalledMethod, request: never, options: CallOptions | undefined): unknown {
+    const { kind } = called.method;
+    const oneRequest = kind === "unary" || kind === "serverStream";
+    const oneResponse = kind === "unary" || kind === "clientStream";
+    const timeoutMs = options?.timeoutMs ?? (oneResponse ? this.#callTimeoutMs : Infinity);
+    let call: ClientCall;
+    try {
+      checkTimeout(timeoutMs);
+      call = new ClientCall(
+        this.#pool,
+        called,
+        oneRequest ? called.method.request.encode(request) : undefined,
+        oneRequest ? undefined : (request as RequestStream<unknown>),
+        timeoutMs === Infinity ? 0 : timeoutMs,
+      );
+    } catch (error) {
+      if (oneResponse) return Promise.reject(error);
+      throw error;
+    }
+    const signal = options?.signal;
+    if (oneResponse) {
+      const promise = call.asPromise();
+      if (signal !== undefined) call.watch(signal);
+      this.#pool.start(call);
+      return promise;
+    }
+    return call.asStream(() => {
+      if (signal !== undefined) call.watch(signal);
+      this.#pool.start(call);
+    });
+  }
+}
+
+/** The longest deadline: 2^48 ms, some 8,900 years. */
+const timeoutMsMax = 2 ** 48;
+
+function checkTimeout(timeoutMs: number): void {
+  if (timeoutMs === Infinity || (timeoutMs > 0 && timeoutMs <= timeoutMsMax)) return;
+  throw new HoldfastError("invalid", `timeoutMs is ${timeoutMs}; give a number over 0, or Infinity for no deadline`);
+}

@@ -1,0 +1,18 @@
+/** `sim`: the doors to the world, simulated from one seed, with faults. */
+export { wallStartMs } from "./clock.ts";
+export type { WallClock } from "./clock.ts";
+export { PlainDigest } from "./digest.ts";
+export { defaultDiskLatency, SimDisk } from "./disk.ts";
+export type { DiskHook, DiskLatency, DiskOperation, DiskOperationKind } from "./disk.ts";
+export type { UnsyncedFate } from "./file.ts";
+export { crashEverywhere } from "./crash-campaign.ts";
+export type { CrashCampaign, CrashCampaignResult, CrashPoint, CrashWorkload } from "./crash-campaign.ts";
+export { Machine } from "./machine.ts";
+export type { CrashMoment } from "./machine.ts";
+export { SimNetwork } from "./network.ts";
+export { defaultNetworkSettings } from "./network-settings.ts";
+export type { NetworkSettings } from "./network-settings.ts";
+export { Prng } from "./prng.ts";
+export { SimulationError, Simulator } from "./simulator.ts";
+export type { RunOptions, SimulatorOptions } from "./simulator.ts";
+export { Trace } from "./trace.ts";

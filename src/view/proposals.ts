@@ -1,0 +1,139 @@
+/**
+ * Commands on their way into the log and back: gathers those of one turn into one append, and finds whose command was
+ * applied by its session and sequence.
+ */
+import { asHoldfastError, deferred, HoldfastError } from "../base/index.ts";
+import type { Deferred, Env } from "../base/index.ts";
+import type { LogEngine } from "../log/index.ts";
+import { encodeCommand } from "./command.ts";
+import type { CommandHeader, CommandOutcome, Operation } from "./command.ts";
+import type { StoreClock } from "./store-clock.ts";
+
+/** Which command of which session this is. */
+export type SessionStamp = Omit<CommandHeader, "timeMs">;
+
+interface Proposal {
+  readonly session: number;
+  readonly sequence: number;
+  readonly record: Uint8Array;
+  readonly done: Deferred<CommandOutcome>;
+}
+
+const twoTo21 = 2_097_152;
+
+export class Proposals {
+  readonly #clock: StoreClock;
+  readonly #log: LogEngine;
+  /** Without a session: by a number that starts at random, so that no other proposer's commands are taken for ours. */
+  readonly #loose = new Map<number, Proposal>();
+  /** In sessions: by session and sequence. A retry may be under way beside the command that it repeats. */
+  readonly #stamped = new Map<string, Proposal[]>();
+  #nextLoose: number;
+  #outbox: Proposal[] = [];
+  #idle: Deferred<void> | undefined;
+
+  constructor(env: Pick<Env, "random">, log: LogEngine, clock: StoreClock) {
+    this.#clock = clock;
+    this.#log = log;
+    this.#nextLoose = env.random.uint32() * (twoTo21 / 2) + 1;
+  }
+
+  propose(operations: readonly Operation[], stamp: SessionStamp | undefined): Promise<CommandOutcome> {
+    const sequence = stamp?.sequence ?? this.#nextLoose++;
+    const session = stamp?.session ?? 0;
+    let record: Uint8Array;
+    try {
+      const acknowledgedBelow = stamp?.acknowledgedBelow ?? 0;
+      record = encodeCommand({ session, sequence, acknowledgedBelow, timeMs: this.#clock.nowMs() }, operations);
+    } catch (error) {
+      return Promise.reject(asHoldfastError(error, "invalid"));
+    }
+    const proposal: Proposal = { session, sequence, record, done: deferred<CommandOutcome>() };
+    if (this.#outbox.push(proposal) === 1) void Promise.resolve().then(() => this.#send());
+    return proposal.done.promise;
+  }
+
+  #send(): void {
+    const proposals = this.#outbox;
+    // They were failed before their turn came.
+    if (proposals.length === 0) return;
+    this.#outbox = [];
+    for (const proposal of proposals) this.#add(proposal);
+    this.#log.append(proposals.map(({ record }) => record)).catch((error: unknown) => {
+      const failure = asHoldfastError(error);
+      for (const proposal of proposals) this.#remove(proposal)?.done.reject(failure);
+      this.#wakeIdle();
+    });
+  }
+
+  #add(proposal: Proposal): void {
+    if (proposal.session === 0) {
+      this.#loose.set(proposal.sequence, proposal);
+      return;
+    }
+    const key = stampKey(proposal);
+    const others = this.#stamped.get(key);
+    if (others === undefined) this.#stamped.set(key, [proposal]);
+    else others.push(proposal);
+  }
+
+  /** Undefined if it was answered. */
+  #remove(proposal: Proposal): Proposal | undefined {
+    if (proposal.session === 0) return this.#loose.delete(proposal.sequence) ? proposal : undefined;
+    const others = this.#stamped.get(stampKey(proposal));
+    const index = others?.indexOf(proposal) ?? -1;
+    if (others === undefined || index < 0) return undefined;
+    others.splice(index, 1);
+    if (others.length === 0) this.#stamped.delete(stampKey(proposal));
+    return proposal;
+  }
+
+  /** A command was applied: whoever proposed it here gets the outcome. */
+  answer(command: CommandHeader, outcome: CommandOutcome): void {
+    if (command.session === 0) {
+      const proposal = this.#loose.get(command.sequence);
+      if (proposal === undefined) return;
+      this.#loose.delete(command.sequence);
+      proposal.done.resolve(outcome);
+    } else {
+      const key = stampKey(command);
+      const proposals = this.#stamped.get(key);
+      if (proposals === undefined) return;
+      this.#stamped.delete(key);
+      for (const proposal of proposals) proposal.done.resolve(outcome);
+    }
+    this.#wakeIdle();
+  }
+
+  get #size(): number {
+    return this.#loose.size + this.#stamped.size + this.#outbox.length;
+  }
+
+  #wakeIdle(): void {
+    if (this.#idle === undefined || this.#size > 0) return;
+    this.#idle.resolve();
+    this.#idle = undefined;
+  }
+
+  /** Resolves when no proposal is under way. */
+  settled(): Promise<void> {
+    if (this.#size === 0) return Promise.resolve();
+    this.#idle ??= deferred<void>();
+    return this.#idle.promise;
+  }
+
+  /** Nothing is applied any more: what is under way may or may not be in the log. */
+  fail(cause: HoldfastError): void {
+    const failure = new HoldfastError("unavailable", cause.message, { maybe: true, cause });
+    const all = [...this.#loose.values(), ...[...this.#stamped.values()].flat(), ...this.#outbox];
+    this.#loose.clear();
+    this.#stamped.clear();
+    this.#outbox = [];
+    for (const proposal of all) proposal.done.reject(failure);
+    this.#wakeIdle();
+  }
+}
+
+function stampKey({ session, sequence }: { readonly session: number; readonly sequence: number }): string {
+  return `${session}/${sequence}`;
+}

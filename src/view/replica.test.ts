@@ -1,0 +1,231 @@
+/** The replica: commands as wholes, pages that are missing in the middle, equal roots, restarts. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { HoldfastError } from "../base/index.ts";
+import { MemoryEngine } from "../log/index.ts";
+import { Prng } from "../sim/index.ts";
+import { Member, plain, randomCommand, rootText, scale, utf8 } from "./fixture.suite.ts";
+import { encodeCommand, operation } from "./index.ts";
+import type { Replica, View } from "./index.ts";
+
+const notThere: View = {
+  id: 99,
+  name: "unknown",
+  operation: { encode: () => utf8("x"), decode: () => ({}) as never },
+  result: { encode: () => utf8("x"), decode: () => ({}) },
+  apply: () => ({}),
+};
+
+async function valueOf(replica: Replica, key: string): Promise<string | undefined> {
+  const whole = new Uint8Array([16, 0x6b, ...utf8(key)]);
+  const stored = await replica.read((tree) => tree.get(whole));
+  return stored === undefined ? undefined : Buffer.from(stored).toString("latin1");
+}
+
+test("a refusal undoes every operation of its command", async () => {
+  const member = new Member("refusal");
+  const replica = await member.open();
+  await replica.propose([member.put("a", "before"), member.put("b", "before"), member.grant(7n)]);
+  await replica.propose([member.put("leased", "x", { lease: 7n })]);
+  const before = await rootText(replica);
+  const heard: unknown[] = [];
+  replica.subscribe(member.views.key, (revision) => heard.push(revision));
+  const outcome = await replica.propose([
+    member.put("a", "after"),
+    member.put("new", "after", { lease: 7n }),
+    member.remove("b"),
+    member.revoke(7n),
+    member.grant(8n),
+    member.key({ case: "compact", value: { revision: 1 } }),
+    member.put("new", "twice"),
+  ]);
+  assert.equal(outcome.ok, false);
+  assert.equal(outcome.ok ? "" : outcome.code, "invalid");
+  assert.deepEqual(heard, []);
+  const after = await rootText(replica);
+  // The position has moved on; state and revision have not.
+  assert.equal(after.slice(after.indexOf(" ")), before.slice(before.indexOf(" ")));
+  await replica.close();
+});
+
+for (const seed of Array.from({ length: 3 * scale }, (_, index) => `twin ${index}`)) {
+  test(`with a cache of 4 KiB the same commands give the same answers and root (${seed})`, async () => {
+    const log = new MemoryEngine();
+    const large = new Member(`${seed}/large`, log);
+    const small = new Member(`${seed}/small`, log);
+    const replicas = [await large.open(), await small.open({ cacheSizeMax: 4_096 })] as const;
+    const dice = new Prng(seed);
+    for (let step = 0; step < 400; step++) {
+      const operations = randomCommand(dice, large);
+      // The one that proposes hears the answer; both must give the same, so each proposes its half.
+      const [outcome, twin] = dice.chance(0.5)
+        ? [await replicas[0].propose(operations), undefined]
+        : [undefined, await replicas[1].propose(operations)];
+      assert.ok(outcome ?? twin);
+      if (dice.chance(0.1)) {
+        const compact = large.key({ case: "compact", value: { revision: dice.below(replicas[0].revision + 1) } });
+        await replicas[0].propose([compact]);
+      }
+      if (dice.chance(0.05)) {
+        // Everything clean leaves the small cache now.
+        await replicas[1].linearize();
+        await replicas[1].checkpoint();
+      }
+      if (dice.chance(0.02)) {
+        await Promise.all(replicas.map((replica) => replica.linearize()));
+        assert.equal(await rootText(replicas[1]), await rootText(replicas[0]), `${seed}, step ${step}`);
+      }
+    }
+    await Promise.all(replicas.map((replica) => replica.linearize()));
+    assert.equal(await rootText(replicas[1]), await rootText(replicas[0]), seed);
+    for (const replica of replicas) await replica.close();
+  });
+}
+
+test("many commands at once through a cache of 4 KiB, with checkpoints in between", async () => {
+  const log = new MemoryEngine();
+  const large = new Member("burst/large", log);
+  const small = new Member("burst/small", log);
+  const reference = await large.open();
+  const replica = await small.open({ cacheSizeMax: 4_096, checkpointLogSizeMin: 4_096 });
+  const dice = new Prng("burst");
+  for (let round = 0; round < 8; round++) {
+    const commands = Array.from({ length: 300 }, () => randomCommand(dice, small));
+    const [taken] = await Promise.all([
+      replica.checkpoint(),
+      ...commands.map((operations) => replica.propose(operations)),
+      replica.checkpoint(),
+    ]);
+    assert.ok(taken.position <= replica.applied);
+  }
+  await reference.linearize();
+  assert.equal(await rootText(replica), await rootText(reference));
+  // And from its checkpoint and the log behind it.
+  await replica.close();
+  const again = await small.open({ cacheSizeMax: 4_096 });
+  assert.equal(await rootText(again), await rootText(reference));
+  await again.close();
+  await reference.close();
+});
+
+for (const seed of Array.from({ length: 2 * scale }, (_, index) => `restarts ${index}`)) {
+  test(`restarts from a checkpoint and the log behind it lead to the same state (${seed})`, async () => {
+    const log = new MemoryEngine();
+    const still = new Member(`${seed}/still`, log);
+    const moving = new Member(`${seed}/moving`, log);
+    const reference = await still.open();
+    let replica = await moving.open();
+    const dice = new Prng(seed);
+    for (let round = 0; round < 12; round++) {
+      for (let step = dice.below(40); step > 0; step--) await replica.propose(randomCommand(dice, moving));
+      if (dice.chance(0.6)) await replica.checkpoint();
+      for (let step = dice.below(10); step > 0; step--) await replica.propose(randomCommand(dice, moving));
+      const { revision, timeMs, applied } = replica;
+      await replica.close();
+      replica = await moving.open({ cacheSizeMax: dice.chance(0.5) ? 4_096 : 1_000_000 });
+      assert.deepEqual([replica.revision, replica.timeMs, replica.applied], [revision, timeMs, applied], seed);
+    }
+    await reference.linearize();
+    assert.equal(await rootText(replica), await rootText(reference), seed);
+    assert.ok(log.start() > 0, "the log was trimmed");
+    await replica.close();
+    await reference.close();
+  });
+}
+
+test("the log is trimmed to the older of two checkpoints, and only their pages are kept", async () => {
+  const member = new Member("trim");
+  const replica = await member.open();
+  const positions: number[] = [];
+  for (let round = 0; round < 6; round++) {
+    for (let step = 0; step < 50; step++) {
+      await replica.propose([member.put(`k${step}`, new Uint8Array(200).fill(round))]);
+    }
+    await replica.propose([member.key({ case: "compact", value: { revision: replica.revision } })]);
+    await replica.propose([member.key({ case: "sweep", value: { limit: 1_000 } })]);
+    positions.push((await replica.checkpoint()).position);
+    assert.equal(member.log.start(), positions.at(-2) ?? 0);
+  }
+  const { blobCount } = member.blobs.status();
+  await replica.close();
+  // Marking and sweeping at the start finds nothing that was left behind but the root before last.
+  const again = await member.open();
+  assert.ok(blobCount - member.blobs.status().blobCount >= 0);
+  assert.equal(again.revision, 300);
+  const before = await again.checkpoint();
+  assert.equal(before.position, positions.at(-1));
+  await again.close();
+});
+
+test("an operation of a view that it does not know stops the replica, and says so", async () => {
+  const member = new Member("unknown view");
+  const replica = await member.open();
+  await replica.propose([member.put("a", "1")]);
+  const waiting = replica.propose([operation(notThere as unknown as View<unknown>, {})]);
+  await assert.rejects(waiting, (error: unknown) => {
+    assert.ok(error instanceof HoldfastError);
+    assert.equal(error.code, "unavailable");
+    assert.equal(error.maybe, true);
+    assert.match(error.message, /operation of view 99 at position 1, which this version does not know/);
+    return true;
+  });
+  assert.match((await replica.failed).message, /view 99/);
+  await assert.rejects(replica.propose([member.put("a", "2")]), { code: "unavailable", maybe: false });
+  await assert.rejects(replica.linearize(), { code: "unavailable" });
+  // What was applied can still be read.
+  assert.match((await valueOf(replica, "a")) ?? "", /1$/);
+  await replica.close();
+  await assert.rejects(member.open(), /view 99 at position 1/);
+});
+
+test("a record that is no command, and bytes that are no operation, are passed over by all alike", async () => {
+  const log = new MemoryEngine();
+  const a = new Member("garbage/a", log);
+  const b = new Member("garbage/b", log);
+  const dice = new Prng("garbage");
+  const first = await a.open();
+  await first.propose([a.put("a", "1")]);
+  const header = { session: 0, sequence: 1, acknowledgedBelow: 0, timeMs: 5 };
+  for (let step = 0; step < 300; step++) {
+    const garbage = dice.bytes(1 + dice.below(40));
+    garbage[0] = 8 * (1 + dice.below(5)) + dice.below(8);
+    await log.append([garbage]);
+    // Whole commands around bytes that are no operation of the view.
+    const viewId = dice.pick([a.views.key.id, a.views.lease.id]);
+    const view = { id: viewId, result: a.views.key.result } as unknown as Pick<View, "id" | "result">;
+    await log.append([encodeCommand(header, [{ view, encoded: dice.bytes(dice.below(30)) }])]);
+  }
+  // Random bytes may name a view that does not exist; that stops a replica, so only what stops none is compared.
+  const failed = await Promise.race([first.failed, first.linearize()]).catch((error: unknown) => error);
+  if (failed === undefined) {
+    const second = await b.open();
+    assert.equal(await rootText(first), await rootText(second));
+    await second.close();
+  }
+  await first.close();
+});
+
+test("aborting a proposal leaves it to take effect; one aborted before is never proposed", async () => {
+  const member = new Member("abort");
+  const replica = await member.open();
+  const abort = new AbortController();
+  const waiting = replica.propose([member.put("a", "1")], { signal: abort.signal });
+  abort.abort();
+  await assert.rejects(waiting, { code: "cancelled", maybe: true });
+  await assert.rejects(replica.propose([member.put("b", "1")], { signal: abort.signal }), {
+    code: "cancelled",
+    maybe: false,
+  });
+  await replica.propose([member.put("c", "1")]);
+  assert.equal(replica.revision, 2);
+  await replica.close();
+  await assert.rejects(replica.propose([member.put("a", "1")]), { code: "unavailable", message: /closed/ });
+});
+
+test("closing waits for proposals under way", async () => {
+  const member = new Member("close");
+  const replica = await member.open();
+  const outcomes = Array.from({ length: 100 }, (_, index) => replica.propose([member.put(`k${index}`, "1")]));
+  await replica.close();
+  for (const outcome of await Promise.all(outcomes)) assert.match(plain(outcome), /^{"ok":true/);
+});

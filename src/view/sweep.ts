@@ -1,0 +1,34 @@
+/**
+ * Deletes the blobs that no kept checkpoint needs. While a store runs, the tree knows what its edits make obsolete;
+ * what was obsolete, or half written, when a process ended is found by marking and sweeping when it starts again,
+ * before anything is written.
+ */
+import { toHex } from "../base/index.ts";
+import type { Env } from "../base/index.ts";
+import type { BlobStore, Hash } from "../blob/index.ts";
+import { reachable } from "../tree/index.ts";
+import { rootOf } from "./checkpoint.ts";
+import type { CheckpointRecord } from "./checkpoint.ts";
+
+const deleteCountMax = 4_096;
+
+/** `notFound` or `corrupt` when a page that a checkpoint needs cannot be read. */
+export async function sweep(
+  env: Pick<Env, "logger">,
+  blobs: BlobStore,
+  kept: readonly CheckpointRecord[],
+): Promise<void> {
+  const marked = new Set<string>();
+  for (const record of kept) {
+    const known = (hash: Hash) => marked.has(toHex(hash));
+    for await (const hashes of reachable(blobs, rootOf(record), { known })) {
+      for (const hash of hashes) marked.add(toHex(hash));
+    }
+  }
+  const garbage: Hash[] = [];
+  for await (const { hash } of blobs.list()) if (!marked.has(toHex(hash))) garbage.push(hash);
+  for (let begin = 0; begin < garbage.length; begin += deleteCountMax) {
+    await blobs.delete(garbage.slice(begin, begin + deleteCountMax));
+  }
+  if (garbage.length > 0) env.logger.log("info", "deleted blobs that nothing needs", { count: garbage.length });
+}
