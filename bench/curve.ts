@@ -21,7 +21,8 @@ async function fill(): Promise<Record<string, number>> {
   const cpuBefore = process.cpuUsage();
   for (let from = 0; from < keyCount; from += 100) {
     const calls: Promise<unknown>[] = [];
-    for (let index = from; index < Math.min(from + 100, keyCount); index++) calls.push(store.keys.put(keyOf(index), value));
+    for (let index = from; index < Math.min(from + 100, keyCount); index++)
+      calls.push(store.keys.put(keyOf(index), value));
     await Promise.all(calls);
   }
   const cpu = process.cpuUsage(cpuBefore);
@@ -35,7 +36,9 @@ async function fill(): Promise<Record<string, number>> {
   const sizeBefore = (await store.status()).blobWrittenSize;
   const changed = 1_000;
   await Promise.all(
-    Array.from({ length: changed }, (_, index) => store.keys.put(keyOf(Math.floor((index * keyCount) / changed)), value)),
+    Array.from({ length: changed }, (_, index) =>
+      store.keys.put(keyOf(Math.floor((index * keyCount) / changed)), value),
+    ),
   );
   await store.checkpoint();
   const written = (await store.status()).blobWrittenSize - sizeBefore;

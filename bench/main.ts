@@ -146,7 +146,9 @@ async function network(): Promise<void> {
       });
       const cells = names.map((name) => {
         const result = results.get(name);
-        return result === undefined ? "–" : `${spreadText(result)}; ${figure(spread(latencies.get(name) ?? []).median)}`;
+        return result === undefined
+          ? "–"
+          : `${spreadText(result)}; ${figure(spread(latencies.get(name) ?? []).median)}`;
       });
       const ratio = (results.get("holdfast")?.median ?? Number.NaN) / (results.get("etcd")?.median ?? Number.NaN);
       row(`${operation}, ${inFlight} in flight`, ...cells, Number.isNaN(ratio) ? "–" : `${figure(ratio)}×`);
@@ -217,7 +219,13 @@ async function restart(): Promise<void> {
       memory.push(residentMb(server.pid));
       await server.stop();
     }
-    row(name, figure(filled["perSecond"] ?? Number.NaN), figure(afterFill), spreadText(spread(times)), spreadText(spread(memory)));
+    row(
+      name,
+      figure(filled["perSecond"] ?? Number.NaN),
+      figure(afterFill),
+      spreadText(spread(times)),
+      spreadText(spread(memory)),
+    );
   }
 }
 

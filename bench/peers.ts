@@ -39,7 +39,8 @@ function has(command: string): boolean {
 
 /** The path of the compiled load generator, or why there is none. */
 export function buildEtcdLoad(scratch: string): { readonly path: string } | { readonly missing: string } {
-  if (!has("etcd") && !installDebian(["etcd-server"])) return { missing: "etcd (Debian: etcd-server) is not installed" };
+  if (!has("etcd") && !installDebian(["etcd-server"]))
+    return { missing: "etcd (Debian: etcd-server) is not installed" };
   const sources = "/usr/share/gocode/src/go.etcd.io/etcd/clientv3";
   if ((!has("go") || !existsSync(sources)) && !installDebian(["golang-go", "golang-etcd-server-dev"])) {
     return { missing: "etcd's Go client (Debian: golang-go, golang-etcd-server-dev) is not installed" };

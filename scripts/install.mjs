@@ -19,10 +19,14 @@ if (wanted !== installed) {
   // `install --no-save` takes the versions of the lock file as `ci` does, but does not insist that the lock file also
   // lists the optional binaries of every other platform, which not every registry serves. `--include=dev` because the
   // sources run on the Node.js that a dev dependency brings.
-  const npm = spawnSync("npm", ["install", "--no-save", "--include=dev", "--no-audit", "--no-fund", "--loglevel=error"], {
-    cwd: root,
-    stdio: ["ignore", 2, 2],
-  });
+  const npm = spawnSync(
+    "npm",
+    ["install", "--no-save", "--include=dev", "--no-audit", "--no-fund", "--loglevel=error"],
+    {
+      cwd: root,
+      stdio: ["ignore", 2, 2],
+    },
+  );
   if (npm.status !== 0) {
     console.error("npm install failed; see the lines above.");
     process.exit(1);

@@ -46,7 +46,9 @@ before(async () => {
   const { stdout } = await run("npm", ["pack", "--silent", "--pack-destination", project], { cwd: root });
   const archive = stdout.trim().split("\n").at(-1) ?? "";
   await writeFile(join(project, "package.json"), JSON.stringify({ name: "consumer", type: "module", private: true }));
-  await run("npm", ["install", "--no-audit", "--no-fund", "--loglevel=error", join(project, archive)], { cwd: project });
+  await run("npm", ["install", "--no-audit", "--no-fund", "--loglevel=error", join(project, archive)], {
+    cwd: project,
+  });
   await writeFile(join(project, "main.ts"), program);
   const platform = `node-${process.platform}-${process.arch}@${oldestNode}`;
   await mkdir(join(project, "oldest"));
@@ -59,7 +61,13 @@ after(() => rm(project, { recursive: true, force: true }));
 
 test("holds what it should and nothing else", async () => {
   const directory = join(project, "node_modules", "holdfast");
-  assert.deepEqual((await readdir(directory)).toSorted(), ["CHANGELOG.md", "LICENSE", "README.md", "dist", "package.json"]);
+  assert.deepEqual((await readdir(directory)).toSorted(), [
+    "CHANGELOG.md",
+    "LICENSE",
+    "README.md",
+    "dist",
+    "package.json",
+  ]);
   const files = await readdir(join(directory, "dist"), { recursive: true });
   assert.ok(files.includes("index.js") && files.includes("index.d.ts") && files.includes(join("cli", "main.js")));
   assert.deepEqual(

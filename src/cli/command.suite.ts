@@ -3,11 +3,12 @@
  */
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
-import type { ChildProcessWithoutNullStreams } from "node:child_process";
+import type { ChildProcessByStdio, ChildProcessWithoutNullStreams } from "node:child_process";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
+import type { Readable, Writable } from "node:stream";
 import { after } from "node:test";
 import { fileURLToPath } from "node:url";
 
@@ -48,15 +49,14 @@ export function launch(
   const env = { ...environment, NO_COLOR: "1", ...(endpoint !== undefined && { HOLDFAST_ENDPOINT: endpoint }) };
   const child = spawn(process.execPath, [main, ...args], { env, cwd: directory });
   cleanups.push(() => child.kill("SIGKILL"));
-  child.stdout.setEncoding("utf8");
-  child.stderr.setEncoding("utf8");
   return child;
 }
 
 /** Gathers what a started command prints until it ends. */
-export function outcomeOf(child: ChildProcessWithoutNullStreams): Promise<Outcome> {
+export function outcomeOf(child: ChildProcessByStdio<Writable | null, Readable, Readable>): Promise<Outcome> {
   let stdout = "";
   let stderr = "";
+  for (const stream of [child.stdout, child.stderr]) if (stream.readableEncoding === null) stream.setEncoding("utf8");
   child.stdout.on("data", (text: string) => (stdout += text));
   child.stderr.on("data", (text: string) => (stderr += text));
   return new Promise((resolve, reject) => {

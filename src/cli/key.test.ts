@@ -78,9 +78,9 @@ test("conditions hold or fail with the reason", async () => {
 });
 
 test("failures say what happened to which thing", async () => {
-  assert.equal(await keyFails(1, "get", "no such"), "error: key no such does not exist\n");
+  assert.equal(await keyFails(1, "get", "no such"), 'error: key "no such" does not exist\n');
   assert.deepEqual(jsonLines(await keyFails(1, "get", "no such", "--json")), [
-    { error: { code: "notFound", message: "key no such does not exist", maybe: false } },
+    { error: { code: "notFound", message: 'key "no such" does not exist', maybe: false } },
   ]);
   assert.match(await keyFails(1, "put", "k".repeat(5_000), "v"), /key is 5,000 bytes; the limit is 4,096/);
   assert.match(await keyFails(1, "get", "lock", "--at", "1000000"), /1000000/);

@@ -81,7 +81,7 @@ function addGet(parent: Command): void {
         const record = await keys.get(key);
         if (record === undefined) {
           const when = options.at === undefined ? "" : ` at revision ${options.at}`;
-          throw new HoldfastError("notFound", `key ${key} does not exist${when}`);
+          throw new HoldfastError("notFound", `key ${JSON.stringify(key)} does not exist${when}`);
         }
         if (options.json) await printJson(recordJson(record));
         else if (options.raw === true || textOf(record.bytes) === undefined) await print(record.bytes);
@@ -195,7 +195,8 @@ function addWatch(parent: Command): void {
       }
       const signal = interruptSignal();
       await withStore(options, async (store) => {
-        if (!options.json) remark(dim(`watching ${key ?? `${options.prefix ?? ""}…`}; Ctrl-C stops`));
+        if (!options.json && process.stderr.isTTY)
+          remark(dim(`watching ${key ?? `${options.prefix ?? ""}…`}; Ctrl-C stops`));
         let left = options.limit ?? Infinity;
         const events = store.keys.watch({
           ...(key === undefined ? { prefix: options.prefix ?? "" } : { key }),

@@ -2,7 +2,7 @@
 import type { Command } from "commander";
 import { HoldfastError } from "../base/index.ts";
 import type { LeaseInfo } from "../member/index.ts";
-import { bytesForPeople, durationText, lineForPeople, plural, printJson, printLine, remark } from "./output.ts";
+import { bytesForPeople, durationText, lineForPeople, plural, printJson, printLine } from "./output.ts";
 import { addTargetOptions, interruptSignal, parseLease, parseWhole, withStore } from "./target.ts";
 import type { TargetOptions } from "./target.ts";
 
@@ -47,7 +47,7 @@ function addKeepAlive(parent: Command): void {
         for (;;) {
           const ttlMs = await store.leases.keepAlive(id);
           if (options.json) await printJson({ lease: String(id), ttlMs });
-          else remark(`lease ${id} lives for another ${durationText(ttlMs)}`);
+          else await printLine(`lease ${id} lives for another ${durationText(ttlMs)}`);
           if (options.once === true) return;
           await new Promise<void>((resolve) => {
             const timer = setTimeout(resolve, ttlMs / 3);

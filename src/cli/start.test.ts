@@ -104,6 +104,7 @@ test("wrong usage is refused before anything is touched", async () => {
   const refusals: readonly [readonly string[], RegExp][] = [
     [["--listen", "0.0.0.0:7420"], /beyond this machine without TLS.*--insecure/],
     [["--listen", "[::]:7420"], /beyond this machine without TLS/],
+    [["--listen", "tls:127.0.0.1:0"], /does not serve TLS yet/],
     [["--listen", "example"], /--listen: "example" is no address/],
     [["--history", "-3"], /--history.*whole number/],
     [["--cache", "0"], /--cache.*1 or more/],

@@ -28,7 +28,7 @@ export function addTo(command: Command): void {
       "127.0.0.1:7420",
     )
     .option("--name <name>", "the name of this member in logs and status", "holdfast")
-    .option("--insecure", "allow listening beyond loopback without TLS")
+    .option("--insecure", "allow addresses that other machines can reach; whoever does may read and write all")
     .option(
       "--history <revisions>",
       "past revisions to keep for old reads and watches; 0 keeps all",
@@ -121,11 +121,11 @@ Ctrl-C stops it.`);
 /** Without TLS only this machine may reach a member, unless its owner says otherwise. */
 function refuseOpenAddress(address: string, insecure: boolean): void {
   const { scheme, host } = checkAddress(address, "--listen");
-  const loopback = /^(127\.\d+\.\d+\.\d+|localhost|::1)$/.test(host);
-  if (loopback || insecure) return;
-  const open = `--listen ${address} reaches beyond this machine`;
-  if (scheme === "tls" || scheme === "wss") return;
+  if (scheme === "tls" || scheme === "wss") {
+    throw new UsageError(`--listen ${address}: the command does not serve TLS yet; put a proxy that does before it`);
+  }
+  if (insecure || /^(127\.\d+\.\d+\.\d+|localhost|::1)$/.test(host)) return;
   throw new UsageError(
-    `${open} without TLS; listen on 127.0.0.1, or add --insecure if everybody on that network may read and write`,
+    `--listen ${address} reaches beyond this machine without TLS; listen on 127.0.0.1, or add --insecure if everybody on that network may read and write`,
   );
 }

@@ -1,15 +1,11 @@
 /** `member`: one running participant. Puts the layers together into a store, serves it, and connects to one. */
 export { describeRecord } from "./describe-record.ts";
-export type { RecordDescription } from "./describe-record.ts";
 export { LocalStore, openStore } from "./local-store.ts";
 export type { OpenOptions } from "./open-options.ts";
 export { connectStore, RemoteStore } from "./remote-store.ts";
 export type { ConnectOptions } from "./remote-store.ts";
 export { serveStore } from "./serve.ts";
-export type { StoreServer } from "./serve.ts";
-export { LogRecords, StoreService, StoreStatus, VerifyProgress } from "./service.ts";
+export type { StoreStatus, VerifyProgress } from "./service.ts";
 export type { PastStore, Store } from "./store.ts";
 export { verifyDirectory } from "./verify-directory.ts";
-export { version } from "./version.ts";
-export type { Lease, LeaseInfo } from "../view/index.ts";
-export type { KeyChoice, KeyEvent, KeyRecord, Keys, Leases, PastKeys } from "../view/index.ts";
+export type { KeyChoice, KeyEvent, KeyRecord, LeaseInfo } from "../view/index.ts";

@@ -70,7 +70,7 @@ for (const [type, flags] of Object.entries(flagsOf)) for (const flag of flags) k
 /** A kind and two varints: the call up to 2^53 - 1, the size up to `limits.frameSizeMax`. */
 export const headerSizeMax = 1 + 8 + 4;
 /** Service, method, timeout and the size of a message in parts, each a varint. */
-export const openSizeMax = 4 * 8;
+const openSizeMax = 4 * 8;
 
 /**
  * What a message costs beyond its bytes, so that a stream of empty messages is not free. A message in parts costs it

@@ -14,9 +14,9 @@ import { assert } from "../base/index.ts";
 export const seedSize = 16;
 
 /** Trailing zero bits of the hash that a key needs to start a leaf: 2^5 entries in an average leaf. */
-export const leafBits = 5;
+const leafBits = 5;
 /** Trailing zero bits more for every further level: 2^5 children in an average inner page. */
-export const innerBits = 5;
+const innerBits = 5;
 /** The level of a key whose hash is 0. */
 export const levelMax = 1 + Math.floor((32 - leafBits) / innerBits);
 

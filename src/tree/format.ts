@@ -12,10 +12,10 @@
 import { HoldfastError, limits } from "../base/index.ts";
 import { levelMax, seedSize } from "./boundary.ts";
 
-export const pageMagic = [0x48, 0x46, 0x54, 0x50] as const; // "HFTP"
-export const valueMagic = [0x48, 0x46, 0x54, 0x56] as const; // "HFTV"
+const pageMagic = [0x48, 0x46, 0x54, 0x50] as const; // "HFTP"
+const valueMagic = [0x48, 0x46, 0x54, 0x56] as const; // "HFTV"
 export const formatVersion = 1;
-export const hashSize = 32;
+const hashSize = 32;
 
 /** Magic, version, level, u32 number of entries, seed. */
 export const pageHeaderSize = 4 + 1 + 1 + 4 + seedSize;

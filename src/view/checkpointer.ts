@@ -38,6 +38,8 @@ export class Checkpointer {
   readonly #logSizeMin: number;
   readonly #idleMs: number;
   #last: CheckpointRecord;
+  /** Of its state, in bytes. That of the present one may grow with the log, and the log never catch up with it. */
+  #lastSize: number;
   /** What the last one wrote: its garbage goes when the next is durable. */
   #lastFlushed: Flushed | undefined;
   #taking: Promise<CheckpointRecord> | undefined;
@@ -59,6 +61,7 @@ export class Checkpointer {
     this.#logSizeMin = policy.checkpointLogSizeMin ?? 33_554_432;
     this.#idleMs = policy.checkpointIdleMs ?? 5_000;
     this.#last = last;
+    this.#lastSize = source.tree.dataSize;
   }
 
   get last(): CheckpointRecord {
@@ -69,7 +72,7 @@ export class Checkpointer {
   grown(records: readonly Uint8Array[]): void {
     for (const record of records) this.#logSize += record.length;
     if (this.#closed) return;
-    if (this.#logSize >= Math.max(this.#logSizeMin, this.#source.tree.dataSize)) this.#takeSoon();
+    if (this.#logSize >= Math.max(this.#logSizeMin, this.#lastSize)) this.#takeSoon();
     else if (this.#logSize >= idleLogSizeMin) this.#watchIdle();
   }
 
@@ -114,12 +117,14 @@ export class Checkpointer {
     const size = this.#logSize;
     if (this.#source.position() === this.#last.position) return this.#last;
     const { state, flushing } = await this.#source.begin();
+    const { dataSize } = tree;
     const flushed = await flushing;
     const { hash, seed, count } = flushed.root;
     const record: CheckpointRecord = { ...state, rootHash: hash ?? new Uint8Array(0), seed, count };
     await this.#store.save(record);
     const previous = this.#last;
     this.#last = record;
+    this.#lastSize = dataSize;
     this.#logSize -= size;
     if (this.#lastFlushed !== undefined) await tree.collect(this.#lastFlushed);
     this.#lastFlushed = flushed;

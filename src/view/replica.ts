@@ -253,6 +253,11 @@ export class Replica {
    * from its beginning, on the state as it is then.
    */
   async read<T>(query: (tree: TreeEdit) => T): Promise<T> {
+    return this.readNow(query);
+  }
+
+  /** The same without a promise where nothing has to be loaded, which is nearly always. */
+  readNow<T>(query: (tree: TreeEdit) => T): T | Promise<T> {
     try {
       return query(this.#tree);
     } catch (error) {

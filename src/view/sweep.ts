@@ -3,7 +3,7 @@
  * what was obsolete, or half written, when a process ended is found by marking and sweeping when it starts again,
  * before anything is written.
  */
-import { toHex } from "../base/index.ts";
+import { HoldfastError, toHex } from "../base/index.ts";
 import type { Env } from "../base/index.ts";
 import type { BlobStore, Hash } from "../blob/index.ts";
 import { reachable } from "../tree/index.ts";
@@ -12,7 +12,10 @@ import type { CheckpointRecord } from "./checkpoint.ts";
 
 const deleteCountMax = 4_096;
 
-/** `notFound` or `corrupt` when a page that a checkpoint needs cannot be read. */
+/**
+ * `kept` is newest first. `notFound` or `corrupt` when a page that the newest needs cannot be read. Of an older one that
+ * is damaged only its own pages are unknown: then nothing is deleted, this time.
+ */
 export async function sweep(
   env: Pick<Env, "logger">,
   blobs: BlobStore,
@@ -21,8 +24,17 @@ export async function sweep(
   const marked = new Set<string>();
   for (const record of kept) {
     const known = (hash: Hash) => marked.has(toHex(hash));
-    for await (const hashes of reachable(blobs, rootOf(record), { known })) {
-      for (const hash of hashes) marked.add(toHex(hash));
+    try {
+      for await (const hashes of reachable(blobs, rootOf(record), { known })) {
+        for (const hash of hashes) marked.add(toHex(hash));
+      }
+    } catch (error) {
+      if (record === kept[0] || !(error instanceof HoldfastError)) throw error;
+      env.logger.log("error", "an older checkpoint is damaged; nothing is deleted", {
+        position: record.position,
+        error: error.message,
+      });
+      return;
     }
   }
   const garbage: Hash[] = [];

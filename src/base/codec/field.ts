@@ -12,7 +12,7 @@ import type { Reader, WireType } from "./reader.ts";
 import type { Writer } from "./writer.ts";
 
 /** `bytes`: a view of the input. `varint`: what `Reader.varint` gives, without further checks. */
-export type Inline = "bytes" | "varint";
+type Inline = "bytes" | "varint";
 
 /** `T` is what decoding gives, `I` what encoding takes. */
 export interface Field<T, I = T> {

@@ -40,7 +40,7 @@ export type StoredRecord = Infer<typeof StoredRecord>;
 export const KeyedRecord = message("holdfast.key.KeyedRecord", { key: bytes(1), record: embed(2, StoredRecord) });
 export type KeyedRecord = Infer<typeof KeyedRecord>;
 
-export const Put = message("holdfast.key.Put", {
+const Put = message("holdfast.key.Put", {
   key: bytes(1),
   value: bytes(2),
   lease: uint64Big(3),
@@ -50,18 +50,18 @@ export const Put = message("holdfast.key.Put", {
   keepValue: bool(5),
   keepLease: bool(6),
 });
-export type Put = Infer<typeof Put>;
-export const PutResult = message("holdfast.key.PutResult", { previous: embed(1, StoredRecord) });
 
-export const Delete = message("holdfast.key.Delete", { span: embed(1, KeySpan), previous: bool(2) });
-export type Delete = Infer<typeof Delete>;
-export const DeleteResult = message("holdfast.key.DeleteResult", {
+const PutResult = message("holdfast.key.PutResult", { previous: embed(1, StoredRecord) });
+
+const Delete = message("holdfast.key.Delete", { span: embed(1, KeySpan), previous: bool(2) });
+
+const DeleteResult = message("holdfast.key.DeleteResult", {
   count: uint64(1),
   previous: repeated(embed(2, KeyedRecord)),
 });
 
 /** Reads inside a command: what the operations before it have left. */
-export const Range = message("holdfast.key.Range", {
+const Range = message("holdfast.key.Range", {
   span: embed(1, KeySpan),
   /** 0: all, which must be few. */
   limit: uint64(2),
@@ -69,8 +69,8 @@ export const Range = message("holdfast.key.Range", {
   keysOnly: bool(4),
   countOnly: bool(5),
 });
-export type Range = Infer<typeof Range>;
-export const RangeResult = message("holdfast.key.RangeResult", {
+
+const RangeResult = message("holdfast.key.RangeResult", {
   records: repeated(embed(1, KeyedRecord)),
   /** Keys in the span, whatever the limit. */
   count: uint64(2),
@@ -95,23 +95,22 @@ export const Compare = message("holdfast.key.Compare", {
 export type Compare = Infer<typeof Compare>;
 
 /** A span that must be as it was read: so many keys, none of them changed after `revision`. */
-export const SpanGuard = message("holdfast.key.SpanGuard", {
+const SpanGuard = message("holdfast.key.SpanGuard", {
   span: embed(1, KeySpan),
   count: uint64(2),
   revision: uint64(3),
 });
 /** Refuses the whole command with `conflict` unless all conditions hold. */
-export const Check = message("holdfast.key.Check", {
+const Check = message("holdfast.key.Check", {
   compares: repeated(embed(1, Compare)),
   spans: repeated(embed(2, SpanGuard)),
 });
-export type Check = Infer<typeof Check>;
 
 /** Forgets the versions that were superseded at `revision` or before. The state at `revision` stays readable. */
-export const Compact = message("holdfast.key.Compact", { revision: uint64(1) });
+const Compact = message("holdfast.key.Compact", { revision: uint64(1) });
 /** Removes what compactions have left behind, for at most so many events. Proposed by members in the background. */
-export const Sweep = message("holdfast.key.Sweep", { limit: uint32(1) });
-export const SweepResult = message("holdfast.key.SweepResult", { swept: uint64(1) });
+const Sweep = message("holdfast.key.Sweep", { limit: uint32(1) });
+const SweepResult = message("holdfast.key.SweepResult", { swept: uint64(1) });
 const Empty = message("holdfast.key.Empty", {});
 
 /** If all comparisons hold, `then` is done, else `otherwise`; both may hold transactions in turn. */
@@ -134,7 +133,7 @@ export interface KeyOperation {
     | undefined;
 }
 
-export interface TransactionResult {
+interface TransactionResult {
   readonly succeeded: boolean;
   readonly results: readonly KeyResult[];
 }

@@ -269,12 +269,12 @@ function checkReading({ consistency, atLeast }: ReadOptions): void {
 }
 
 /** The outcome of a command that took effect; the error of one that was refused. */
-export function accepted(outcome: CommandOutcome): Extract<CommandOutcome, { ok: true }> {
+function accepted(outcome: CommandOutcome): Extract<CommandOutcome, { ok: true }> {
   if (outcome.ok) return outcome;
   throw new HoldfastError(outcome.code, outcome.message);
 }
 
-export function revisionCheck(key: Uint8Array, wanted: number): KeyOperation {
+function revisionCheck(key: Uint8Array, wanted: number): KeyOperation {
   const compare: Compare = {
     span: { key, end: undefined },
     result: "equal",

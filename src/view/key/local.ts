@@ -41,10 +41,18 @@ export class LocalKeys implements KeySource {
     return this.#replica.revision;
   }
 
-  async get(key: Uint8Array, at: number | undefined, options: ReadOptions): Promise<StoredRecord | undefined> {
+  get(key: Uint8Array, at: number | undefined, options: ReadOptions): Promise<StoredRecord | undefined> {
+    const { consistency, atLeast, signal } = options;
+    const plain = at === undefined && atLeast === undefined && signal === undefined && consistency !== "local";
+    if (!plain) return this.#get(key, at, options);
+    // The everyday read, with as few promises as can be.
+    return this.#replica.linearize().then(() => this.#replica.readNow((tree) => getNow(tree, key)));
+  }
+
+  async #get(key: Uint8Array, at: number | undefined, options: ReadOptions): Promise<StoredRecord | undefined> {
     await this.#fresh(options);
-    if (at === undefined) return this.#replica.read((tree) => getNow(tree, key));
-    return this.#replica.read((tree) => {
+    if (at === undefined) return this.#replica.readNow((tree) => getNow(tree, key));
+    return this.#replica.readNow((tree) => {
       checkPast(tree, at, this.#replica.revision);
       return getPast(tree, key, at);
     });
