@@ -98,22 +98,23 @@ class Observer {
   }
 }
 
-/** Puts records until the store is gone, and gives the keys whose put was acknowledged and those whose fate is open. */
-async function putUntilGone(store: Store, onPut: (count: number) => void) {
+/**
+ * Puts records until the member is dead, and gives the keys whose put was acknowledged and those whose fate is open: on
+ * a busy machine a put may also miss its deadline before.
+ */
+async function putUntilDead(store: Store, isDead: () => boolean, onPut: (count: number) => void) {
   const acknowledged = new Map<string, number>();
-  const open: string[] = [];
+  const open = new Set<string>();
   let next = 0;
-  let gone = false;
   const worker = async () => {
-    while (!gone) {
+    while (!isDead()) {
       const key = `${inFlightPrefix}${String(next++).padStart(6, "0")}`;
       try {
         acknowledged.set(key, await store.keys.put(key, `value of ${key}`));
         onPut(acknowledged.size);
       } catch (error) {
         assert.ok(error instanceof HoldfastError && ["unavailable", "timeout"].includes(error.code), String(error));
-        gone = true;
-        open.push(key);
+        open.add(key);
       }
     }
   };
@@ -121,13 +122,19 @@ async function putUntilGone(store: Store, onPut: (count: number) => void) {
   return { acknowledged, open };
 }
 
-test("real records survive a killed member, exactly once", { timeout: 120_000 }, async (t) => {
+test("real records survive a killed member, exactly once", { timeout: 240_000 }, async (t) => {
   if (skip !== undefined) return t.skip(skip);
   const lines = [...lineOf.values()];
   const whole = join(directory, "packages.jsonl");
   const part = join(directory, "part.jsonl");
   await writeFile(whole, `${lines.join("\n")}\n`);
   await writeFile(part, `${lines.slice(0, firstCount).join("\n")}\n`);
+
+  // When it takes too long, what it was at is worth more than that it did.
+  let stage = "importing the first part";
+  t.signal.addEventListener("abort", () => {
+    if (stage !== "") t.diagnostic(`it ended while ${stage}`);
+  });
 
   member = await startMember(data);
   const { endpoint } = member;
@@ -142,29 +149,41 @@ test("real records survive a killed member, exactly once", { timeout: 120_000 },
   });
 
   // The member is killed while many puts are under way, and an import by the command too.
-  const putting = await connect(endpoint, { timeoutMs: 500 });
+  stage = "putting until the member is killed";
+  const putting = await connect(endpoint, { timeoutMs: 3_000 });
   const rest = join(directory, "rest.jsonl");
   await writeFile(rest, `${lines.slice(firstCount).join("\n")}\n`);
-  const importing = run(["key", "import", rest, "--key", "Package", "--prefix", prefix, "--json", "--timeout", "500"], {
-    endpoint,
-  });
-  const fates = await putUntilGone(putting, (count) => {
-    const both = Math.min(count, observer.importedCount - firstCount);
-    if (both >= killAfterCount) member.process.kill("SIGKILL");
-  });
+  const killed = member.process;
+  const importing = run(
+    ["key", "import", rest, "--key", "Package", "--prefix", prefix, "--json", "--timeout", "3000"],
+    { endpoint },
+  );
+  // On a machine so busy that the import misses its deadline, the rest of the test is as good.
+  void importing.then(() => killed.kill("SIGKILL"));
+  const fates = await putUntilDead(
+    putting,
+    () => killed.killed,
+    (count) => {
+      const both = Math.min(count, observer.importedCount - firstCount);
+      if (both >= killAfterCount) killed.kill("SIGKILL");
+    },
+  );
   await putting.close();
   await member.outcome;
+  stage = "waiting for the interrupted import to end";
   const interrupted = await importing;
   assert.equal(interrupted.status, 1);
   const [partial] = jsonLines(interrupted.stdout) as { imported: number; revision: number; complete: boolean }[];
   assert.equal(partial?.complete, false);
   const [failure] = jsonLines(interrupted.stderr) as { error: { code: string; message: string } }[];
   assert.match(failure?.error.code ?? "", /^(unavailable|timeout)$/);
-  assert.ok(fates.acknowledged.size >= killAfterCount);
+  assert.ok(fates.acknowledged.size > 0);
 
+  stage = "starting the member again";
   const restartedMs = await timed(async () => {
     member = await startMember(data, ["--listen", endpoint]);
   });
+  stage = "checking what is there";
   await using store = await connect(endpoint);
   const found = new Map<string, number>();
   for await (const record of store.keys.list({ prefix: inFlightPrefix })) {
@@ -173,8 +192,7 @@ test("real records survive a killed member, exactly once", { timeout: 120_000 },
     found.set(record.key, record.revision);
   }
   for (const [key, revision] of fates.acknowledged) assert.equal(found.get(key), revision, `${key} was acknowledged`);
-  const open = new Set(fates.open);
-  for (const key of found.keys()) assert.ok(fates.acknowledged.has(key) || open.has(key), `${key} was never put`);
+  for (const key of found.keys()) assert.ok(fates.acknowledged.has(key) || fates.open.has(key), `${key} was never put`);
   const imported = new Set<string>();
   for await (const record of store.keys.list({ prefix })) {
     assert.equal(record.version, 1, `${record.key} was imported once`);
@@ -188,6 +206,7 @@ test("real records survive a killed member, exactly once", { timeout: 120_000 },
   // What is not there yet is imported; keys that are there stay at version 1, so that the watch sees each once.
   const missing = [...lineOf].filter(([name]) => !imported.has(name)).map(([, line]) => line);
   await writeFile(rest, `${missing.join("\n")}\n`);
+  stage = "importing the rest";
   const finishedMs = await timed(async () => {
     const [outcome] = jsonLines(
       await succeed(["key", "import", rest, "--key", "Package", "--prefix", prefix, "--json"], { endpoint }),
@@ -197,11 +216,13 @@ test("real records survive a killed member, exactly once", { timeout: 120_000 },
   assert.equal(await store.keys.count({ prefix }), lineOf.size);
 
   const last = await store.keys.put("end", "");
+  stage = "waiting for the watch";
   await observer.done;
   assert.equal(observer.revisionOf.get("end"), last);
   assert.equal(observer.revisionOf.size, last, "every revision put one key, and the watch saw each");
   for (const [key, revision] of found) assert.equal(observer.revisionOf.get(key), revision);
 
+  stage = "exporting";
   const exported = join(directory, "exported.jsonl");
   const exportedMs = await timed(() => succeed(["key", "export", prefix, "-o", exported, "--json"], { endpoint }));
   const names = [...lineOf.keys()].toSorted((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)));
@@ -212,9 +233,11 @@ test("real records survive a killed member, exactly once", { timeout: 120_000 },
   );
   for (const { key, value } of seen) assert.equal(JSON.stringify(value), lineOf.get(key.slice(prefix.length)));
 
+  stage = "stopping the member";
   assert.equal((await member.stop()).status, 0);
   assert.match(await succeed(["log", "verify", "--data", data]), /^clean: /);
   await failWith(1, ["key", "get", "end"], { endpoint });
+  stage = "";
   t.diagnostic(
     `${lineOf.size} records: the first ${firstCount} imported in ${importedMs} ms; killed with ${fates.acknowledged.size} ` +
       `other puts and ${partial?.imported ?? 0} imported records acknowledged; ready again after ${restartedMs} ms; ` +

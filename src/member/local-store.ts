@@ -140,7 +140,7 @@ export class LocalStore implements Store {
     this.#name = options.name ?? "holdfast";
     this.#openedMs = env.clock.monotonicMs();
     this.localKeys = new LocalKeys(env.clock, parts.replica);
-    this.localLeases = new LocalLeases(parts.replica, () => env.clock.wallMs());
+    this.localLeases = new LocalLeases(parts.replica);
     this.keys = new Keys(this.localKeys, parts.views.key);
     this.leases = new Leases(env, this.localLeases, parts.views.lease);
     this.#compactor = new Compactor(env, parts.replica, parts.views.key, options.historyRevisions ?? 100_000);

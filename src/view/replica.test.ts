@@ -1,12 +1,14 @@
 /** The replica: commands as wholes, pages that are missing in the middle, equal roots, restarts. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { HoldfastError } from "../base/index.ts";
+import { HoldfastError, position } from "../base/index.ts";
+import { MemoryBlobStore } from "../blob/index.ts";
 import { MemoryEngine } from "../log/index.ts";
 import { Prng } from "../sim/index.ts";
-import { Member, plain, randomCommand, rootText, scale, utf8 } from "./fixture.suite.ts";
-import { encodeCommand, operation } from "./index.ts";
-import type { Replica, View } from "./index.ts";
+import { verify } from "../tree/index.ts";
+import { hex, Member, openSession, plain, randomCommand, rootText, scale, utf8 } from "./fixture.suite.ts";
+import { encodeCommand, operation, Replica, rootOf } from "./index.ts";
+import type { CheckpointRecord, View } from "./index.ts";
 
 const notThere: View = {
   id: 99,
@@ -145,6 +147,10 @@ test("the log is trimmed to the older of two checkpoints, and only their pages a
     await replica.propose([member.key({ case: "sweep", value: { limit: 1_000 } })]);
     positions.push((await replica.checkpoint()).position);
     assert.equal(member.log.start(), positions.at(-2) ?? 0);
+    for (const record of await member.checkpoints.load()) {
+      const { problems } = await verify(member.env, member.blobs, rootOf(record));
+      assert.deepEqual(problems, [], `the checkpoint at ${record.position} of ${positions.join()}`);
+    }
   }
   const { blobCount } = member.blobs.status();
   await replica.close();
@@ -155,6 +161,63 @@ test("the log is trimmed to the older of two checkpoints, and only their pages a
   const before = await again.checkpoint();
   assert.equal(before.position, positions.at(-1));
   await again.close();
+});
+
+/** Gives way before it answers, so that much happens while a page is waited for. */
+class SlowBlobs extends MemoryBlobStore {
+  override async get(hash: Uint8Array): Promise<Uint8Array | undefined> {
+    for (let turn = 0; turn < 3; turn++) await new Promise(setImmediate);
+    return super.get(hash);
+  }
+}
+
+test("a checkpoint taken at any moment is the state at its position, and nothing of the next command", async () => {
+  const member = new Member("any moment");
+  const records: Uint8Array[] = [];
+  const reading = (async () => {
+    for await (const batch of member.log.read(position(0))) records.push(...batch.records);
+  })();
+  const taken: CheckpointRecord[] = [];
+  const { log: memory, checkpoints, views } = member;
+  const parts = { log: memory, checkpoints, blobs: new SlowBlobs(), views: views.all };
+  await member.open().then((replica) => replica.close());
+  const replica = await Replica.open(member.env, parts, { cacheSizeMax: 4_096 });
+  const session = await openSession(replica);
+  const dice = new Prng("any moment");
+  for (let sequence = 1; sequence <= 150; sequence++) {
+    // Each command is later than the one before and acknowledges it.
+    member.env.wall.offsetMs += 1_000;
+    const stamp = { session, sequence, acknowledgedBelow: sequence };
+    const key = `k${String(dice.below(1_000)).padStart(4, "0")}`;
+    const answered = new AbortController();
+    const proposed = replica.propose([member.put(key, dice.bytes(300))], { stamp }).then((outcome) => {
+      answered.abort();
+      return outcome;
+    });
+    while (!answered.signal.aborted) {
+      if (dice.chance(0.3)) taken.push(await replica.checkpoint());
+      else await new Promise(setImmediate);
+    }
+    assert.ok((await proposed).ok);
+  }
+  await replica.close();
+  await member.log.close();
+  await reading;
+  const distinct = [...new Map(taken.map((record) => [record.position, record])).values()];
+  assert.ok(distinct.length > 20, `${distinct.length} checkpoints`);
+  const log = new MemoryEngine();
+  const reference = new Member("any moment/reference", log);
+  const still = await reference.open();
+  for (const record of distinct) {
+    const next = records.slice(still.applied, record.position);
+    if (next.length > 0) await log.append(next);
+    await still.linearize();
+    const { position: at, revision, timeMs, rootHash } = await still.checkpoint();
+    const expected = { at, revision, timeMs, root: hex(rootHash) };
+    const { position: found, rootHash: root } = record;
+    assert.deepEqual({ at: found, revision: record.revision, timeMs: record.timeMs, root: hex(root) }, expected);
+  }
+  await still.close();
 });
 
 test("an operation of a view that it does not know stops the replica, and says so", async () => {

@@ -129,6 +129,7 @@ test("idle sessions end in store time when another is opened; the log alone deci
   const busy = await openSession(replica);
   await replica.propose([member.put("a", "1")], stamp(idle, 1));
   await replica.propose([member.put("a", "2")], stamp(busy, 1));
+  await replica.checkpoint();
   member.env.wall.offsetMs += limits.sessionIdleMs - 1_000;
   await replica.propose([member.put("a", "3")], stamp(busy, 2));
   member.env.wall.offsetMs += 2_000;

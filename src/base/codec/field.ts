@@ -244,7 +244,11 @@ const scalars = {
     inline: "bytes",
     initial: emptyBytes,
     isDefault: (value) => value.length === 0,
-    write: (writer, value) => writer.bytes(value),
+    write(writer, value) {
+      // Anything else with a `length` would make the writer's size a number that is none.
+      if (!(value instanceof Uint8Array)) throw invalid(`${typeof value} where bytes (a Uint8Array) are due`);
+      writer.bytes(value);
+    },
     read: (reader) => reader.bytes(),
   },
   string: {

@@ -3,13 +3,15 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { TestContext } from "node:test";
 import { giveWay, HoldfastError } from "../../base/index.ts";
+import type { Clock } from "../../base/index.ts";
 import { connectStore, openStore, serveStore } from "../../member/index.ts";
 import type { LocalStore, OpenOptions, Store } from "../../member/index.ts";
 import { Prng } from "../../sim/index.ts";
-import { memoryEnv, scale } from "../fixture.suite.ts";
+import { Member, memoryEnv, scale, utf8 } from "../fixture.suite.ts";
 import { operation } from "../index.ts";
 import type { KeyChoice, KeyEvent } from "../index.ts";
 import { eventShape, KeyModel, makeChoice, modelEvents, writeBoth } from "./key-model.suite.ts";
+import { WatchHub } from "./watch-hub.ts";
 
 async function openBoth(
   t: TestContext,
@@ -130,13 +132,46 @@ test("a reader who is behind more than memory holds reads on from the tree, and 
     assert.equal((await take(watch, 1))[0]?.key, "large/again");
     await watch.return();
   }
-  // From the beginning, when memory has the end only.
-  const late = local.keys.watch({ prefix: "large/", from: 1 });
-  assert.deepEqual(
-    (await take(late, 83)).map(({ revision }) => revision),
-    Array.from({ length: 83 }, (_, index) => index + 1),
-  );
-  await late.return();
+  // From any revision on, when memory has the end only.
+  for (let from = 1; from <= 83; from++) {
+    const late = local.keys.watch({ prefix: "large/", from });
+    const wanted = [from, from + 1].slice(0, 84 - from);
+    assert.deepEqual(
+      (await take(late, wanted.length)).map(({ revision }) => revision),
+      wanted,
+    );
+    await late.return();
+  }
+});
+
+test("progress is never told past an event that is still to come, at whatever moment the event comes", async () => {
+  for (let turns = 0; turns < 40; turns++) {
+    const member = new Member(`progress ${turns}`);
+    const replica = await member.open();
+    await replica.propose([member.put("mine", "before")]);
+    const timers: (() => void)[] = [];
+    const clock: Clock = {
+      ...member.env.clock,
+      schedule(_, run) {
+        timers.push(run);
+        return { cancel() {} };
+      },
+    };
+    const hub = new WatchHub(clock, replica);
+    const watch = hub.watch({ span: { key: utf8("mine"), end: undefined }, progressMs: 5 }, undefined);
+    const first = watch.next();
+    while (timers.length === 0) await Promise.resolve();
+    const put = replica.propose([member.put("mine", "after")]);
+    for (let turn = 0; turn < turns; turn++) await Promise.resolve();
+    timers[0]?.();
+    const { value: step } = await first;
+    const { value: event } = step?.events.length === 0 ? await watch.next() : { value: step };
+    assert.deepEqual([event?.revision, event?.events.length], [2, 1]);
+    if (step?.events.length === 0) assert.equal(step.revision, 1, `after ${turns} turns`);
+    await put;
+    hub.close();
+    await replica.close();
+  }
 });
 
 test("a watch of what has been compacted is `trimmed`, at its start or on its way", async (t) => {

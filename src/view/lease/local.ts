@@ -6,12 +6,9 @@ import { allLeases, attachments, keyOfAttachment, leaseIdOf, leaseKey, StoredLea
 
 export class LocalLeases implements LeaseSource {
   readonly #replica: Replica;
-  readonly #nowMs: () => number;
 
-  /** `nowMs` is this machine's wall clock: store time stands still while nothing is written. */
-  constructor(replica: Replica, nowMs: () => number) {
+  constructor(replica: Replica) {
     this.#replica = replica;
-    this.#nowMs = nowMs;
   }
 
   propose(operations: readonly Operation[], options?: ProposeOptions): Promise<CommandOutcome> {
@@ -43,7 +40,6 @@ export class LocalLeases implements LeaseSource {
 
   #describe(id: bigint, stored: Uint8Array, keys: readonly Uint8Array[]): LeaseInfo {
     const { ttlMs, deadlineMs } = StoredLease.decode(stored);
-    const nowMs = Math.max(this.#nowMs(), this.#replica.nowMs);
-    return { id, ttlMs, remainingMs: Math.min(ttlMs, Math.max(0, deadlineMs - nowMs)), keys };
+    return { id, ttlMs, remainingMs: Math.min(ttlMs, Math.max(0, deadlineMs - this.#replica.nowMs)), keys };
   }
 }
