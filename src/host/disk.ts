@@ -271,13 +271,20 @@ async function attempt<T>(action: string, full: string, call: Promise<T>): Promi
 
 /** Creates a directory and its parents; gives the topmost directory that was missing, if one was. */
 async function makeDirectories(full: string): Promise<string | undefined> {
+  // Not by mkdir's `recursive`: with it, Node.js says ENOENT of a read-only file system, and never ends below /proc.
   try {
-    return await fs.promises.mkdir(full, { recursive: true });
+    await fs.promises.mkdir(full);
+    return full;
   } catch (error) {
-    // With `recursive`, Node.js says ENOENT of a read-only file system; without it, it says what is the case.
-    if (systemCode(error) === "ENOENT") await fs.promises.mkdir(full);
-    throw error;
+    const code = systemCode(error);
+    if (code === "EEXIST" && (await fs.promises.stat(full)).isDirectory()) return undefined;
+    if (code !== "ENOENT" || dirname(full) === full) throw error;
   }
+  const topmost = await makeDirectories(dirname(full));
+  await fs.promises.mkdir(full).catch((error: unknown) => {
+    if (systemCode(error) !== "EEXIST") throw error;
+  });
+  return topmost ?? full;
 }
 
 async function syncDirectoryAt(full: string): Promise<void> {

@@ -1,6 +1,7 @@
 /**
  * Reads a journal's files as they are and reports every damaged place, going on behind each. It needs no open journal,
- * so it also explains why one refuses to open.
+ * so it also explains why one refuses to open. Like `open`, it takes a bad batch with nothing sound behind it for what a
+ * crash tore, unless it is told where the batches end.
  */
 import { giveWay, HoldfastError, throwIfAborted } from "../base/index.ts";
 import type { Env } from "../base/index.ts";
@@ -42,6 +43,7 @@ export async function* verifyJournal(
     .toSorted((a, b) => a - b);
   let expected: number | undefined;
   let before: number | undefined;
+  let torn: string | undefined;
   for (const sequence of sequences) {
     throwIfAborted(options.signal);
     await giveWay(env.clock);
@@ -60,6 +62,9 @@ export async function* verifyJournal(
     const end = path === options.activePath ? options.activeEnd : undefined;
     const found = checkSegment(env, path, bytes, { end, expected });
     expected = found.next;
+    // What a crash tore is at the very end, and the next start cuts it off. With a batch behind it, it is damage.
+    if (torn !== undefined && found.count > 0) damages.push(torn);
+    torn = found.torn ?? (found.count > 0 ? undefined : torn);
     yield { size: end ?? bytes.length, count: found.count, damages: [...damages, ...found.damages] };
   }
 }
@@ -90,13 +95,14 @@ function checkSegment(
   path: string,
   bytes: Uint8Array,
   { end, expected }: Expectation,
-): { count: number; next: number | undefined; damages: string[] } {
+): { count: number; next: number | undefined; damages: string[]; torn: string | undefined } {
   const damages: string[] = [];
+  let torn: string | undefined;
   const report = (offset: number, what: string) => damages.push(damageText(path, offset, what));
   const header = decodeSegmentHeader(env.digest, bytes);
   if (header === undefined) {
     report(0, "the header is not sound");
-    return { count: 0, next: undefined, damages };
+    return { count: 0, next: undefined, damages, torn };
   }
   if (header.size !== bytes.length) report(bytes.length, `the file ends here; its header says ${header.size} bytes`);
   const stop = end ?? bytes.length;
@@ -109,8 +115,9 @@ function checkSegment(
       const sound = findSound(env, header.nonce, bytes, offset + 1);
       if (sound !== undefined) report(offset, `the batch is not sound; the next sound one begins at offset ${sound}`);
       else if (end !== undefined) report(offset, "the batch is not sound");
-      else if (findNonZero(bytes, offset) >= 0)
-        report(findNonZero(bytes, offset), "there are bytes that belong to no sound batch");
+      else if (findNonZero(bytes, offset) >= 0) {
+        torn = damageText(path, findNonZero(bytes, offset), "there are bytes that belong to no sound batch");
+      }
       if (sound === undefined) break;
       offset = sound;
       next = undefined;
@@ -122,7 +129,7 @@ function checkSegment(
     count += batch.records.length;
     offset += batch.size;
   }
-  return { count, next, damages };
+  return { count, next, damages, torn };
 }
 
 function findSound(env: Pick<Env, "digest">, nonce: Uint8Array, bytes: Uint8Array, from: number): number | undefined {

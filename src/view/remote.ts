@@ -197,7 +197,7 @@ export class Deadline {
   }
 
   options(signal: AbortSignal | undefined): { readonly timeoutMs: number; readonly signal?: AbortSignal } {
-    const timeoutMs = Math.max(1, this.#atMs - this.#clock.monotonicMs());
+    const timeoutMs = Math.max(1, Math.ceil(this.#atMs - this.#clock.monotonicMs()));
     return signal === undefined ? { timeoutMs } : { timeoutMs, signal };
   }
 }

@@ -84,7 +84,6 @@ export class RemoteKeys implements KeySource {
     // Where to go on if the connection is lost.
     let { from, skip = 0 } = query;
     const { without = "nothing", progressMs = progressDefaultMs, ...rest } = query;
-    let deadline: Deadline | undefined;
     for (let attempt = 1; ; attempt++) {
       try {
         let begun = false;
@@ -93,7 +92,6 @@ export class RemoteKeys implements KeySource {
           streamOptions(signal),
         )) {
           attempt = 1;
-          deadline = undefined;
           const events = response.events.map(toEvent);
           const { revision, more } = response;
           if (more) [from, skip] = [revision, (from === revision ? skip : 0) + events.length];
@@ -104,8 +102,8 @@ export class RemoteKeys implements KeySource {
         }
         throw new HoldfastError("unavailable", "the member ended the watch");
       } catch (error) {
-        deadline ??= new Deadline(this.#env.clock, this.#timeoutMs);
-        if (!isLost(error) || deadline.passed) throw error;
+        // It waits for a member as long as its caller waits for it.
+        if (!isLost(error)) throw error;
       }
       await backOff(this.#env, attempt, signal);
     }
