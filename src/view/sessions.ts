@@ -137,7 +137,8 @@ export class Sessions {
   remember(id: number, sequence: number, outcome: Uint8Array): void {
     const session = this.#sessions.get(id);
     if (session === undefined) return;
-    session.answers.set(sequence, outcome);
+    // A copy, since the encoder's slab would stay in memory with it.
+    session.answers.set(sequence, outcome.slice());
     session.answerSize += outcome.length;
   }
 

@@ -16,7 +16,7 @@ import type { ErrorCode, Position, Revision } from "../base/index.ts";
 /** The tree as `apply` sees it. All methods throw `PageMissing` before they change anything. */
 export interface State {
   get(key: Uint8Array): Uint8Array | undefined;
-  /** Answers the previous value. `key` and `value` belong to the tree from now on. */
+  /** Answers the previous value. `value` is copied; `key` must not be changed any more. */
   put(key: Uint8Array, value: Uint8Array): Uint8Array | undefined;
   /** Answers the previous value. */
   delete(key: Uint8Array): Uint8Array | undefined;

@@ -23,6 +23,8 @@ export interface Message<T, I = T> extends MessageType<T, I> {
   readonly name: string;
   /** Canonical bytes in a new array. Fails with `invalid`, naming the field, on a value that does not fit its type. */
   encode(value: I): Uint8Array;
+  /** The same bytes where the next message of any type will be written: for a caller who copies them at once. */
+  encodeBriefly(value: I): Uint8Array;
   /** The inverse, with every default filled in. Fields of type bytes are views of the input. Fails with `corrupt`. */
   decode(bytes: Uint8Array): T;
   /** Writes the body (without a length) before what the writer holds; for formats that frame messages themselves. */
@@ -74,6 +76,7 @@ interface Slot {
 
 /** One writer for all: encoding is synchronous and never nested in itself, except through `write`. */
 const sharedWriter = new Writer();
+const briefWriter = new Writer();
 /** Errors that already name their field; the innermost name is the most telling. */
 const named = new WeakSet<HoldfastError>();
 
@@ -122,6 +125,17 @@ class MessageCodec<T, I> implements Message<T, I> {
       return writer.finish();
     } catch (error) {
       writer.reset();
+      throw error;
+    }
+  }
+
+  encodeBriefly(value: I): Uint8Array {
+    assert(briefWriter.size === 0, "a message is encoded while another is");
+    try {
+      this.write(briefWriter, value);
+      return briefWriter.borrow();
+    } catch (error) {
+      briefWriter.reset();
       throw error;
     }
   }

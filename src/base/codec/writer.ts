@@ -12,7 +12,7 @@ const floatBytes = new Uint8Array(8);
 const floatView = new DataView(floatBytes.buffer);
 
 /** Small messages are cut from slabs of this many bytes, since a typed array of its own costs more than its content. */
-const slabSize = 8_192;
+const slabSize = 32_768;
 
 export class Writer {
   #buffer = new Uint8Array(slabSize);
@@ -30,6 +30,13 @@ export class Writer {
   finish(): Uint8Array {
     const bytes = this.#buffer.subarray(this.#start, this.#end);
     this.#end = this.#start;
+    return bytes;
+  }
+
+  /** What was written, until the next message is: the writer is empty afterwards and writes to the same place again. */
+  borrow(): Uint8Array {
+    const bytes = this.#buffer.subarray(this.#start, this.#end);
+    this.#start = this.#end;
     return bytes;
   }
 

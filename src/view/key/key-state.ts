@@ -55,7 +55,7 @@ export function putKey(
     value: version.value,
     index,
   };
-  const replaced = state.put(currentKey(key), StoredRecord.encode(record));
+  const replaced = state.put(currentKey(key), StoredRecord.encodeBriefly(record));
   if (deletion !== undefined) state.delete(deletedKey(key));
   if (before !== undefined && before.lease !== 0n && before.lease !== version.lease) detach(state, before.lease, key);
   if (version.lease !== 0n && before?.lease !== version.lease) attach(state, version.lease, key);
@@ -85,7 +85,7 @@ function changedTwice(key: Uint8Array): Refusal {
 
 function announce(context: ApplyContext, view: View, change: KeyChange, previous: Uint8Array | undefined): void {
   const { key, record, index } = change;
-  const stored = StoredEvent.encode({ key, previous: previous ?? noBytes, deleted: record === undefined });
+  const stored = StoredEvent.encodeBriefly({ key, previous: previous ?? noBytes, deleted: record === undefined });
   context.state.put(eventKey(context.revision, index), stored);
   context.changed();
   context.emit(view, change);
