@@ -46,7 +46,7 @@ function statusRows(status: StoreStatus): string[][] {
     ],
     [
       "memory",
-      `${bytesText(status.cacheSize)} of tree pages, ${bytesText(status.dirtySize)} of it not yet in a checkpoint`,
+      `${bytesText(status.cacheSize)} of tree pages, and ${bytesText(status.dirtySize)} not yet in a checkpoint`,
     ],
   ];
 }

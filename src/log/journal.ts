@@ -396,8 +396,12 @@ export class Journal {
   /** The first segment, with a fence at position 0 so that it counts as begun. */
   async #create(): Promise<void> {
     for (const name of await this.#env.disk.list(this.#directory)) {
-      // Only spares of a journal whose very first write never became durable.
-      if (segmentSequence(name) !== undefined) await this.#env.disk.remove(`${this.#directory}/${name}`);
+      const sequence = segmentSequence(name);
+      if (sequence === undefined) continue;
+      // Only the first segment can be there without a batch: its very first write never became durable.
+      if (sequence > 1)
+        throw damageError(`${this.#directory}/${name}`, segmentHeaderSize, "the first batch is not sound");
+      await this.#env.disk.remove(`${this.#directory}/${name}`);
     }
     const { segment, file } = await this.#takeSpare(segmentHeaderSize + batchHeaderSize);
     const { digest } = this.#env;

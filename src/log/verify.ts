@@ -66,6 +66,8 @@ export async function* verifyJournal(
     if (torn !== undefined && found.count > 0) damages.push(torn);
     torn = found.torn ?? (found.count > 0 ? undefined : torn);
     yield { size: end ?? bytes.length, count: found.count, damages: [...damages, ...found.damages] };
+    // What has been written behind it since is not looked at either.
+    if (path === options.activePath) return;
   }
 }
 

@@ -104,9 +104,15 @@ async function checkExists(env: Env): Promise<void> {
 
 /** In the order in which they depend on each other. */
 async function closeStorage({ log, blobs, lock }: Storage): Promise<void> {
-  await log.close();
-  await blobs.close();
-  await lock?.release();
+  try {
+    await log.close();
+  } finally {
+    try {
+      await blobs.close();
+    } finally {
+      await lock?.release();
+    }
+  }
 }
 
 export class LocalStore implements Store {

@@ -37,8 +37,8 @@ export function checkOpenOptions(options: OpenOptions): void {
   if (historyRevisions !== undefined && (!Number.isSafeInteger(historyRevisions) || historyRevisions < 0)) {
     throw invalid("historyRevisions", historyRevisions, "a whole number, 0 or more");
   }
-  const { cacheSizeMax, checkpointLogSizeMin, checkpointIdleMs } = options;
-  for (const [name, value] of Object.entries({ cacheSizeMax, checkpointLogSizeMin, checkpointIdleMs })) {
+  const { cacheSizeMax, checkpointLogSizeMin, checkpointIdleMs, dirtySizeMax } = options;
+  for (const [name, value] of Object.entries({ cacheSizeMax, checkpointLogSizeMin, checkpointIdleMs, dirtySizeMax })) {
     if (value !== undefined && !(typeof value === "number" && value >= 0)) throw invalid(name, value, "0 or more");
   }
 }

@@ -24,19 +24,25 @@ export class PageMissing extends Error {
   override readonly name = "PageMissing";
   readonly #cache: PageCache;
   readonly #block: Block;
+  readonly #alongside: readonly Block[];
 
-  constructor(cache: PageCache, block: Block) {
+  /** `alongside` is what will be missing next. */
+  constructor(cache: PageCache, block: Block, alongside: readonly Block[] = []) {
     super(`tree page ${hashName(block.hash)} is not in memory; await load() and repeat`);
     this.#cache = cache;
     this.#block = block;
+    this.#alongside = alongside;
   }
 
   /**
-   * Fetches the page and nothing else; it stays until the next `trimCache`. Rejects with `corrupt` when the blob is
+   * Fetches the page, and those that a walk along a range would miss next; they stay until the next `trimCache`. Rejects with `corrupt` when the blob is
    * damaged, `notFound` when it is absent. May be called again.
    */
-  load(): Promise<void> {
-    return this.#cache.load(this.#block, true);
+  async load(): Promise<void> {
+    // If another one cannot be read, that shows when the walk comes to it.
+    const others = this.#alongside.map((block) => this.#cache.load(block, true).catch(() => {}));
+    await this.#cache.load(this.#block, true);
+    await Promise.all(others);
   }
 
   /** What is missing. @internal */

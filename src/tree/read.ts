@@ -9,6 +9,10 @@ import type { LargeValue, Page } from "./page.ts";
 import type { TreeEntry, TreeRange, TreeRangeOptions } from "./tree.ts";
 
 const noBytes = new Uint8Array(0);
+/** What a walk that began anew is given at a time: so many blocks, and about so many bytes. */
+const alongsideCountMax = 512;
+const alongsideSizeMax = 8_388_608;
+const pageSizeUsual = 8_192;
 
 function findLeaf(cache: PageCache, root: Page, key: Uint8Array): Page {
   let page = root;
@@ -99,6 +103,23 @@ export class EntryIterator implements IterableIterator<TreeEntry> {
   }
 
   next(): IteratorResult<TreeEntry, undefined> {
+    try {
+      return this.#next();
+    } catch (error) {
+      if (!(error instanceof PageMissing)) throw error;
+      // Whoever begins again from the start after each miss would do so for every block otherwise.
+      throw new PageMissing(this.#cache, error.block, this.#alongside(error));
+    }
+  }
+
+  #alongside(missing: PageMissing): readonly (Page | LargeValue)[] {
+    const [, ...others] = this.ahead(missing, alongsideCountMax);
+    let size = 0;
+    const end = others.findIndex((block) => (size += "size" in block ? block.size : pageSizeUsual) > alongsideSizeMax);
+    return end < 0 ? others : others.slice(0, end);
+  }
+
+  #next(): IteratorResult<TreeEntry, undefined> {
     if (!this.#reachEntry()) return { value: undefined, done: true };
     const leaf = this.#pages[this.#pages.length - 1] as Page;
     const index = this.#index;

@@ -136,8 +136,7 @@ export class Applier implements ApplyContext {
         const result = this.#applyOperation(command, index);
         if (result instanceof Refusal) {
           this.#rollBack();
-          this.sessions.note(command, this.#timeMs);
-          return { ok: false, code: result.code, message: result.message };
+          return this.#finish(command, { ok: false, code: result.code, message: result.message });
         }
         results.push(result);
       }
@@ -146,20 +145,24 @@ export class Applier implements ApplyContext {
       if (error instanceof PageMissing) return error;
       throw error;
     }
-    this.sessions.note(command, this.#timeMs);
-    if (!this.state.edited) {
-      this.#emissions = [];
-      return { ok: true, revision: this.#lastRevision, results };
-    }
     this.state.commit();
     if (this.#changed) this.#lastRevision = revision(this.#lastRevision + 1);
     this.#changed = false;
-    const outcome: CommandOutcome = { ok: true, revision: this.#lastRevision, results };
-    if (command.session !== 0)
-      this.sessions.remember(command.session, command.sequence, this.#encodeOutcome(command, outcome));
     const emissions = this.#emissions;
     this.#emissions = [];
+    const outcome = this.#finish(command, { ok: true, revision: this.#lastRevision, results });
     if (emissions.length > 0) this.#onChange(this.#lastRevision, emissions);
+    return outcome;
+  }
+
+  /**
+   * A session remembers every outcome, also of a command that changed nothing: the same command may stand in the log a
+   * second time, and must not then do what it did not do when its proposer was answered.
+   */
+  #finish(command: DecodedCommand, outcome: CommandOutcome): CommandOutcome {
+    this.sessions.note(command, this.#timeMs);
+    if (command.session === 0) return outcome;
+    this.sessions.remember(command.session, command.sequence, this.#encodeOutcome(command, outcome));
     return outcome;
   }
 
@@ -195,8 +198,8 @@ export class Applier implements ApplyContext {
     const views = command.operations.map(({ viewId }) => this.#viewOf(viewId));
     const encoded = EncodedOutcome.encode(toEncodedOutcome(views, outcome));
     if (encoded.length <= limits.sessionAnswerSizeMax) return encoded;
-    const message = `the command took effect at revision ${this.#lastRevision}, but its answer of ${encoded.length} bytes was not kept for a retry; the limit is ${limits.sessionAnswerSizeMax} (limits.sessionAnswerSizeMax): read again what it did`;
-    return EncodedOutcome.encode({ code: "exhausted", message });
+    const message = `the command was applied, at revision ${this.#lastRevision}, but its answer of ${encoded.length} bytes was not kept for a retry; the limit is ${limits.sessionAnswerSizeMax} (limits.sessionAnswerSizeMax): read again what it did`;
+    return EncodedOutcome.encode({ code: "exhausted", message, maybe: true });
   }
 
   #decodeOutcome(command: DecodedCommand, encoded: Uint8Array): CommandOutcome {
@@ -243,10 +246,10 @@ export function toEncodedOutcome(
 
 /** The inverse; `corrupt` when the outcome has a code or results that this version does not know. */
 export function fromEncodedOutcome(views: readonly Pick<View, "result">[], encoded: EncodedOutcome): CommandOutcome {
-  const { code, message, sessionRefused } = encoded;
+  const { code, message, sessionRefused, maybe } = encoded;
   if (code !== "") {
     if (!isErrorCode(code)) throw new HoldfastError("corrupt", `a command was refused with the unknown code ${code}`);
-    return { ok: false, code, message, sessionRefused };
+    return { ok: false, code, message, ...(sessionRefused && { sessionRefused }), ...(maybe && { maybe }) };
   }
   if (encoded.results.length !== views.length) {
     throw new HoldfastError(

@@ -3,7 +3,7 @@
  * changed pages are written and synced; the checkpoint's record is made durable; pages that neither this checkpoint nor
  * the one before needs are deleted, and the log is trimmed to the one before.
  */
-import { position } from "../base/index.ts";
+import { HoldfastError, position } from "../base/index.ts";
 import type { Env, Timer } from "../base/index.ts";
 import type { LogEngine } from "../log/index.ts";
 import type { Flushed, TreeEdit } from "../tree/index.ts";
@@ -13,6 +13,8 @@ export interface CheckpointSource {
   readonly tree: TreeEdit;
   /** One past the last applied record. */
   position(): number;
+  /** Something other than a full disk or a damaged page has kept a checkpoint from being taken: nothing may go on. */
+  fail(error: unknown): void;
   /** Completes the state in the tree, says what it is and begins to write it, with nothing applied in between. */
   begin(): Promise<Beginning>;
 }
@@ -25,10 +27,13 @@ export interface Beginning {
 export interface CheckpointPolicy {
   readonly checkpointLogSizeMin?: number;
   readonly checkpointIdleMs?: number;
+  readonly dirtySizeMax?: number;
 }
 
 /** Log growth, in bytes, for which a checkpoint at rest is worth while. */
 const idleLogSizeMin = 1_048_576;
+/** How long after a failure the next one is tried. */
+const retryMs = 10_000;
 
 export class Checkpointer {
   readonly #env: Pick<Env, "clock" | "logger">;
@@ -46,6 +51,9 @@ export class Checkpointer {
   #logSize = 0;
   #idleTimer: Timer | undefined;
   #closed = false;
+  /** After a failure, the next one is not tried by itself before this. */
+  #notBeforeMs = Number.NEGATIVE_INFINITY;
+  readonly #dirtySizeMax: number;
 
   constructor(
     env: Pick<Env, "clock" | "logger">,
@@ -60,6 +68,7 @@ export class Checkpointer {
     this.#source = source;
     this.#logSizeMin = policy.checkpointLogSizeMin ?? 33_554_432;
     this.#idleMs = policy.checkpointIdleMs ?? 5_000;
+    this.#dirtySizeMax = policy.dirtySizeMax ?? 536_870_912;
     this.#last = last;
     this.#lastSize = source.tree.dataSize;
   }
@@ -72,8 +81,15 @@ export class Checkpointer {
   grown(records: readonly Uint8Array[]): void {
     for (const record of records) this.#logSize += record.length;
     if (this.#closed) return;
-    if (this.#logSize >= Math.max(this.#logSizeMin, this.#lastSize)) this.#takeSoon();
+    const due = this.#logSize >= Math.max(this.#logSizeMin, this.#lastSize);
+    if (due || this.#source.tree.dirtySize > this.#dirtySizeMax) this.#takeSoon();
     else if (this.#logSize >= idleLogSizeMin) this.#watchIdle();
+  }
+
+  /** The checkpoint under way, when so much has changed meanwhile that nothing more should before it is done. */
+  get pressing(): Promise<unknown> | undefined {
+    if (this.#taking === undefined || this.#source.tree.dirtySize < this.#dirtySizeMax) return undefined;
+    return this.#taking.catch(() => {});
   }
 
   /** One timer at a time; when it fires and the log has grown meanwhile, it is set again. */
@@ -89,26 +105,32 @@ export class Checkpointer {
   }
 
   #takeSoon(): void {
-    if (this.#taking !== undefined) return;
-    this.take().catch((error: unknown) => {
-      // The log goes on without; the next batch tries again.
-      this.#env.logger.log("error", "taking a checkpoint failed", { error: String(error) });
-    });
+    if (this.#taking !== undefined || this.#env.clock.monotonicMs() < this.#notBeforeMs) return;
+    // The log goes on without it; `take` has said what is wrong.
+    this.take().catch(() => {});
   }
 
   /** Takes one, after the one under way. Resolves with the newest when it is durable. */
   take(): Promise<CheckpointRecord> {
     const before = this.#taking ?? Promise.resolve();
-    const taking = before.then(
-      () => this.#take(),
-      () => this.#take(),
-    );
+    const take = () => this.#take().catch((error: unknown) => this.#failed(error));
+    const taking = before.then(take, take);
     this.#taking = taking;
     const done = () => {
       if (this.#taking === taking) this.#taking = undefined;
     };
     taking.then(done, done);
     return taking;
+  }
+
+  /** A full disk may have space again and a damaged page may be repaired; of anything else nobody knows the extent. */
+  #failed(error: unknown): never {
+    const { clock, logger } = this.#env;
+    logger.log("error", "taking a checkpoint failed", { error: String(error) });
+    this.#notBeforeMs = clock.monotonicMs() + retryMs;
+    const passing = error instanceof HoldfastError && ["exhausted", "corrupt", "notFound"].includes(error.code);
+    if (!passing) this.#source.fail(error);
+    throw error;
   }
 
   async #take(): Promise<CheckpointRecord> {
@@ -139,10 +161,15 @@ export class Checkpointer {
     return record;
   }
 
-  /** Waits for the one under way. With `last`, takes one more if the next start would have much to apply again. */
-  async close(last: boolean): Promise<void> {
+  /** The state is no longer to be trusted: none is taken any more. */
+  stop(): void {
     this.#closed = true;
     this.#idleTimer?.cancel();
+  }
+
+  /** Waits for the one under way. With `last`, takes one more if the next start would have much to apply again. */
+  async close(last: boolean): Promise<void> {
+    this.stop();
     await this.#taking?.catch(() => {});
     if (!last || this.#logSize < idleLogSizeMin) return;
     this.#takeSoon();

@@ -74,7 +74,15 @@ export type CommandOutcome =
       readonly message: string;
       /** The command was refused because of its session: no view has seen it this time. */
       readonly sessionRefused?: boolean;
+      /** The command has taken effect, and only its answer is lost. */
+      readonly maybe?: boolean;
     };
+
+/** The outcome of a command that took effect; the error of one that was refused. */
+export function accepted(outcome: CommandOutcome): Extract<CommandOutcome, { ok: true }> {
+  if (outcome.ok) return outcome;
+  throw new HoldfastError(outcome.code, outcome.message, { maybe: outcome.maybe ?? false });
+}
 
 /** An outcome as bytes: remembered by sessions and sent to clients. */
 export const EncodedOutcome = message("holdfast.view.Outcome", {
@@ -85,6 +93,8 @@ export const EncodedOutcome = message("holdfast.view.Outcome", {
   results: repeated(bytes(4)),
   /** The session was refused, not the command. */
   sessionRefused: bool(5),
+  /** The command has taken effect, and only its answer is lost. */
+  maybe: bool(6),
 });
 export type EncodedOutcome = Infer<typeof EncodedOutcome>;
 

@@ -57,6 +57,8 @@ export interface ReplicaOptions {
   readonly cacheSizeMax?: number;
   /** A checkpoint is taken when the log has grown by the size of the state, and by this many bytes. Default 32 MiB. */
   readonly checkpointLogSizeMin?: number;
+  /** A checkpoint is also taken when changed pages take so many bytes of memory. Default 512 MiB. */
+  readonly dirtySizeMax?: number;
   /** When nothing has been applied for so long and the log has grown by 1 MiB, a checkpoint is taken. Default 5,000. */
   readonly checkpointIdleMs?: number;
 }
@@ -126,6 +128,7 @@ export class Replica {
       tree,
       position: () => this.#applied,
       begin: () => this.#beginCheckpoint(),
+      fail: (error) => this.#fail(error),
     });
   }
 
@@ -303,7 +306,8 @@ export class Replica {
 
   /** Takes a checkpoint now, unless nothing was applied since the last; resolves when it is durable. */
   checkpoint(): Promise<CheckpointRecord> {
-    return this.#checkpointer.take();
+    const stopped = this.#stopped();
+    return stopped === undefined ? this.#checkpointer.take() : Promise.reject(stopped);
   }
 
   #announce(at: Revision, emissions: readonly Emission[]): void {
@@ -356,6 +360,8 @@ export class Replica {
     this.#wake();
     this.#tree.trimCache();
     this.#checkpointer.grown(records);
+    const { pressing } = this.#checkpointer;
+    if (pressing !== undefined) await pressing;
   }
 
   /** A record that is no command is passed over, by every replica alike. */
@@ -428,6 +434,8 @@ export class Replica {
   #fail(error: unknown): void {
     if (this.#failure !== undefined) return;
     this.#failure = asHoldfastError(error);
+    this.#checkpointer.stop();
+    this.#stopReading.abort();
     if (!(error instanceof HoldfastError)) {
       const stack = error instanceof Error ? error.stack : undefined;
       this.#env.logger.log("error", "the store has stopped: this is a bug", { error: stack ?? String(error) });

@@ -5,7 +5,7 @@ import { embed, HoldfastError, message, repeated, uint64 } from "../base/index.t
 import { contract, implement, unary } from "../rpc/index.ts";
 import type { Service } from "../rpc/index.ts";
 import { toEncodedOutcome } from "./applier.ts";
-import { EncodedOperation, EncodedOutcome, operation } from "./command.ts";
+import { accepted, EncodedOperation, EncodedOutcome, operation } from "./command.ts";
 import type { Operation } from "./command.ts";
 import type { Replica } from "./replica.ts";
 import { SessionOperation, SessionResult, sessionViewId } from "./sessions.ts";
@@ -51,8 +51,7 @@ export function commandService(replica: Replica, views: readonly View[]): Servic
       );
     },
     async session(body, { signal }) {
-      const outcome = await replica.propose([operation(sessionView as View<unknown>, body)], { signal });
-      if (!outcome.ok) throw new HoldfastError(outcome.code, outcome.message);
+      const outcome = accepted(await replica.propose([operation(sessionView as View<unknown>, body)], { signal }));
       return outcome.results[0] as { session: number };
     },
   });

@@ -3,8 +3,8 @@
  * Theory and Practice", 2014, section 6.3).
  *
  * A session is opened by a command in the log; its id is one more than that command's position. It counts its commands,
- * and says with each which answers it has received. The answer of a command that changed something is remembered until
- * then, and a command that comes again gets it. A command that changed nothing may well run again.
+ * and says with each which answers it has received. Each answer is remembered until then, and a command that comes
+ * again gets it, also if it changed nothing or was refused: it must not do later what it did not do at first.
  *
  * Invariants:
  *  1. The table is a function of the log: only applied commands change it, and time is store time.
@@ -133,7 +133,7 @@ export class Sessions {
     }
   }
 
-  /** After a command that changed something was applied. At most `limits.sessionAnswerSizeMax` bytes. */
+  /** After a command was applied or refused. At most `limits.sessionAnswerSizeMax` bytes. */
   remember(id: number, sequence: number, outcome: Uint8Array): void {
     const session = this.#sessions.get(id);
     if (session === undefined) return;

@@ -52,11 +52,11 @@ export async function runTransaction<T>(
       const operations: Operation[] = [...checks, ...writes].map((one) => operation(parts.keyView, one));
       const outcome = await parts.proposer.propose(operations, { signal });
       if (outcome.ok) return { value, revision: outcome.revision };
-      failure = new HoldfastError(outcome.code, outcome.message);
+      failure = new HoldfastError(outcome.code, outcome.message, { maybe: outcome.maybe ?? false });
       if (outcome.code !== "conflict") throw failure;
     } catch (error) {
       keys.abandon();
-      // The state that it read may be compacted under it: then it starts from a newer one.
+      // The state that it reads may be compacted under it: then it starts from a newer one.
       if (!(error instanceof HoldfastError) || !keys.outdated(error)) throw error;
       failure = error;
     }

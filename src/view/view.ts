@@ -60,6 +60,8 @@ export interface ApplyContext {
 
 /** Bytes that the reads of one command may look at, whether it answers them or only compares. */
 const readSizeMax = 8_388_608;
+/** Bytes of stored values that one command may have loaded, all of which are in memory at once. */
+const loadSizeMax = 268_435_456;
 /** What an entry costs beside its key and value. */
 const entrySize = 32;
 
@@ -70,11 +72,13 @@ const entrySize = 32;
 export class Work {
   #operationCount = 0;
   #readSize = 0;
+  #loadSize = 0;
 
   /** Before a command is applied, also for the second time. */
   reset(): void {
     this.#operationCount = 0;
     this.#readSize = 0;
+    this.#loadSize = 0;
   }
 
   /** The command does so many more things that change, or may change, something. */
@@ -84,6 +88,16 @@ export class Work {
     return new Refusal(
       "invalid",
       `the command has, or changes, more than ${limits.operationCountMax} things (limits.operationCountMax): split it, or name fewer keys at a time`,
+    );
+  }
+
+  /** The command has a stored value of so many bytes loaded, whether or not it looks at it. */
+  load(size: number): Refusal | undefined {
+    this.#loadSize += size;
+    if (this.#loadSize <= loadSizeMax) return undefined;
+    return new Refusal(
+      "invalid",
+      `the command touches more than ${loadSizeMax} bytes of stored values: split it, or name fewer keys at a time`,
     );
   }
 

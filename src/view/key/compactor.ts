@@ -2,9 +2,8 @@
  * Looks after the history of keys on the member that may propose: compacts so that about `historyRevisions` revisions
  * stay readable, and gives the space of what was compacted back in small commands.
  */
-import { HoldfastError } from "../../base/index.ts";
 import type { Env, Timer } from "../../base/index.ts";
-import { operation } from "../command.ts";
+import { accepted, operation } from "../command.ts";
 import type { Replica } from "../replica.ts";
 import type { KeyOperation, KeyResult } from "./key-operation.ts";
 import { compactRevision } from "./key-view.ts";
@@ -62,8 +61,7 @@ export class Compactor {
   }
 
   async #propose(body: KeyOperation): Promise<KeyResult> {
-    const outcome = await this.#replica.propose([operation(this.#view, body)]);
-    if (!outcome.ok) throw new HoldfastError(outcome.code, outcome.message);
+    const outcome = accepted(await this.#replica.propose([operation(this.#view, body)]));
     return outcome.results[0] as KeyResult;
   }
 

@@ -270,13 +270,15 @@ class Walk {
   }
 }
 
+const changesSizeMax = 1_048_576;
+
 export interface PastChange extends KeyChange {
   readonly revision: number;
 }
 
 /**
  * The changes of the revisions from `first` to `last`: whole revisions, and no more of them once there are `countMin`
- * changes; and the last revision that they cover.
+ * changes, or more than 1 MiB; and the last revision that they cover.
  */
 export function changesFrom(
   reads: Reads,
@@ -285,14 +287,16 @@ export function changesFrom(
   countMin: number,
 ): { readonly changes: readonly PastChange[]; readonly through: number } {
   const found: { revision: number; index: number; event: StoredEvent }[] = [];
+  let size = 0;
   let through = last;
   for (const { key, value } of reads.entries(eventRange(first, last))) {
     const revision = revisionOfEvent(key);
     const before = found[found.length - 1]?.revision;
-    if (found.length >= countMin && before !== undefined && before !== revision) {
+    if ((found.length >= countMin || size > changesSizeMax) && before !== undefined && before !== revision) {
       through = before;
       break;
     }
+    size += value.length;
     found.push({ revision, index: indexOfEvent(key), event: StoredEvent.decode(value) });
   }
   // From the last to the first: what an event made is what the next one of its key superseded.

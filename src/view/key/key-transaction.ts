@@ -24,6 +24,12 @@ export class KeyTransaction {
   readonly #reads = new Map<string, { readonly key: Uint8Array; readonly record: StoredRecord | undefined }>();
   readonly #spans: { readonly span: KeySpan; readonly count: number }[] = [];
   #over = false;
+  /** Errors of its own reads, as opposed to the caller's, that say that the state has been compacted. */
+  readonly #outdated = new Set<unknown>();
+  readonly #note = (error: unknown): never => {
+    if (error instanceof HoldfastError && error.code === "trimmed") this.#outdated.add(error);
+    throw error;
+  };
 
   /** @internal */
   constructor(source: KeySource, revision: Revision, signal: AbortSignal | undefined) {
@@ -46,7 +52,7 @@ export class KeyTransaction {
     let read = this.#reads.get(name);
     if (read === undefined) {
       const options = { consistency: "local", atLeast: this.#revision, signal: this.#signal } as const;
-      const found = await this.#source.get(bytes, this.#revision, options);
+      const found = await this.#source.get(bytes, this.#revision, options).catch(this.#note);
       read = { key: bytes, record: found === undefined ? undefined : copyRecord(found) };
       this.#reads.set(name, read);
     }
@@ -73,13 +79,17 @@ export class KeyTransaction {
     const records: KeyRecord[] = [];
     let count = 0;
     const reading = { consistency: "local", atLeast: this.#revision, signal: this.#signal } as const;
-    for await (const batch of this.#source.list({ span, at: this.#revision }, reading)) {
-      for (const { key, record } of batch.records) {
-        count++;
-        if (record !== undefined && !this.#writes.has(nameOf(key))) {
-          records.push(new KeyRecord(key.slice(), copyRecord(record)));
+    try {
+      for await (const batch of this.#source.list({ span, at: this.#revision }, reading)) {
+        for (const { key, record } of batch.records) {
+          count++;
+          if (record !== undefined && !this.#writes.has(nameOf(key))) {
+            records.push(new KeyRecord(key.slice(), copyRecord(record)));
+          }
         }
       }
+    } catch (error) {
+      this.#note(error);
     }
     this.#spans.push({ span, count });
     for (const { key, value } of this.#writes.values()) {
@@ -132,9 +142,9 @@ export class KeyTransaction {
     this.#over = true;
   }
 
-  /** Whether an error means that the state it reads is no longer there, or has changed. @internal */
-  outdated(error: HoldfastError): boolean {
-    return !error.maybe && (error.code === "conflict" || error.code === "trimmed");
+  /** Whether an error says that the state it reads is no longer there. @internal */
+  outdated(error: unknown): boolean {
+    return this.#outdated.has(error);
   }
 }
 

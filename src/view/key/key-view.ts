@@ -76,6 +76,12 @@ export class KeyView implements View<KeyOperation, KeyResult> {
         `key ${keyText(key)} does not exist, so there is nothing to keep; put it with a value`,
       );
     }
+    if (before !== undefined) {
+      const { work } = context;
+      const size = before.value.length;
+      const refused = work.load(size) ?? (put.previous === true ? work.read(key.length + size) : undefined);
+      if (refused !== undefined) return refused;
+    }
     const newLease = put.keepLease === true ? (before as StoredRecord).lease : lease;
     if (newLease !== 0n && newLease !== before?.lease && !leaseExists(context.state, newLease)) {
       return new Refusal("notFound", `lease ${newLease} does not exist or has ended; grant one and put the key again`);
@@ -95,7 +101,7 @@ export class KeyView implements View<KeyOperation, KeyResult> {
     const entries = currentEntries(context, checked, {
       visit: ({ key, record }) => {
         // The operation itself stands for its first key.
-        const refused = count++ === 0 ? undefined : work.operate();
+        const refused = (count++ === 0 ? undefined : work.operate()) ?? work.load(record.value.length);
         return refused ?? (wanted ? work.read(key.length + record.value.length) : undefined);
       },
     });
@@ -134,6 +140,8 @@ export class KeyView implements View<KeyOperation, KeyResult> {
 }
 
 const noBytes = new Uint8Array(0);
+/** Bytes of superseded values after which a sweep's step ends. */
+const sweepSizeMax = 1_048_576;
 
 function checkKey(key: Uint8Array): Refusal | undefined {
   if (key.length === 0) return new Refusal("invalid", "the key is empty; a key has at least one byte");
@@ -172,7 +180,8 @@ function range(context: ApplyContext, query: Value<"range">): Applied {
   const entries = currentEntries(context, span, {
     limit: query.limit === undefined || query.limit === 0 ? Number.POSITIVE_INFINITY : query.limit,
     reverse: query.reverse === true,
-    visit: ({ key, record }) => context.work.read(key.length + (keysOnly ? 0 : record.value.length)),
+    visit: ({ key, record: { value } }) =>
+      context.work.load(value.length) ?? context.work.read(key.length + (keysOnly ? 0 : value.length)),
   });
   if (entries instanceof Refusal) return entries;
   const records = keysOnly
@@ -208,7 +217,7 @@ function everyEntry(
   isTrue: (record: StoredRecord) => boolean,
 ): boolean | Refusal {
   for (const { key, value } of state.entries(currentRange(span))) {
-    const refused = work.read(key.length);
+    const refused = work.load(value.length) ?? work.read(key.length);
     if (refused !== undefined) return refused;
     if (!isTrue(StoredRecord.decode(value))) return false;
   }
@@ -292,8 +301,12 @@ function compact({ state, revision: next }: ApplyContext, { revision = 0 }: Valu
  */
 function sweep({ state }: ApplyContext, { limit = 0 }: Value<"sweep">): Applied {
   const doomed: { eventKey: Uint8Array; deleted: Uint8Array | undefined; revision: number }[] = [];
+  const most = Math.min(limit, limits.operationCountMax);
+  let size = 0;
   for (const { key, value } of state.entries(eventRange(0, compactRevision(state)))) {
-    if (doomed.length >= limit) break;
+    // At least one, so that it gets on.
+    if (doomed.length >= most || size > sweepSizeMax) break;
+    size += value.length;
     const event = StoredEvent.decode(value);
     const deleted = event.deleted ? deletedKey(event.key) : undefined;
     doomed.push({ eventKey: key.slice(), deleted, revision: revisionOfEvent(key) });

@@ -3,8 +3,8 @@
  */
 import { HoldfastError, limits, revision } from "../../base/index.ts";
 import type { Revision } from "../../base/index.ts";
-import { operation } from "../command.ts";
-import type { CommandOutcome, Operation } from "../command.ts";
+import { accepted, operation } from "../command.ts";
+import type { Operation } from "../command.ts";
 import type { KeyView } from "./key-view.ts";
 import type { Compare, KeyedRecord, KeyOperation, KeyResult, KeySpan, StoredRecord } from "./key-operation.ts";
 import type { KeySource, ReadOptions } from "./key-source.ts";
@@ -185,7 +185,7 @@ export class Keys extends PastKeys {
     const remove: KeyOperation = { operation: { case: "delete", value: { span, previous } } };
     const operations = ifRevision === undefined ? [remove] : [revisionCheck(span.key, ifRevision), remove];
     const outcome = accepted(await this.#source.propose(this.#operations(operations), { signal }));
-    const step = toStep(outcome.results.at(-1) as KeyResult, span.key);
+    const step = toStep(outcome.results.at(-1) as KeyResult);
     if (step.type !== "delete") throw new HoldfastError("corrupt", "a deletion was answered with something else");
     return { revision: outcome.revision, count: step.count, previous: step.previous };
   }
@@ -246,7 +246,7 @@ export class Keys extends PastKeys {
   /** A transaction in one call: conditions, and what to do in either case. For reads in between, `store.transaction`. */
   async commit(commit: Commit, options: { readonly signal?: AbortSignal } = {}): Promise<CommitOutcome> {
     const outcome = accepted(await this.#source.propose(this.#operations([toTransaction(commit)]), options));
-    const step = toStep(outcome.results[0] as KeyResult);
+    const step = toStep(outcome.results[0] as KeyResult, { commit });
     if (step.type !== "commit") throw new HoldfastError("corrupt", "a transaction was answered with something else");
     return { revision: outcome.revision, succeeded: step.succeeded, steps: step.steps };
   }
@@ -266,12 +266,6 @@ function checkReading({ consistency, atLeast }: ReadOptions): void {
   if (atLeast !== undefined) checkedRevision("atLeast", atLeast);
   if (consistency === undefined || ["linearizable", "local"].includes(consistency)) return;
   throw new HoldfastError("invalid", `consistency is ${consistency}; it must be "linearizable" or "local"`);
-}
-
-/** The outcome of a command that took effect; the error of one that was refused. */
-function accepted(outcome: CommandOutcome): Extract<CommandOutcome, { ok: true }> {
-  if (outcome.ok) return outcome;
-  throw new HoldfastError(outcome.code, outcome.message);
 }
 
 function revisionCheck(key: Uint8Array, wanted: number): KeyOperation {
@@ -375,11 +369,12 @@ function toOperation(step: Step, depth: number): KeyOperation {
   return { operation: { case: "range", value: { span: spanOf(list), ...options } } };
 }
 
-/** `key` stands in where a result does not name its key. */
-function toStep({ result }: KeyResult, key: Uint8Array = new Uint8Array(0)): StepOutcome {
+/** The step says what a result does not: the key of a put, the steps of a commit. */
+function toStep({ result }: KeyResult, step?: Step): StepOutcome {
   switch (result?.case) {
     case "put": {
       const { previous } = result.value;
+      const key = step !== undefined && "put" in step ? keyBytes(step.put) : new Uint8Array(0);
       return { type: "put", previous: previous === undefined ? undefined : new KeyRecord(key, copyRecord(previous)) };
     }
     case "delete":
@@ -390,7 +385,9 @@ function toStep({ result }: KeyResult, key: Uint8Array = new Uint8Array(0)): Ste
     }
     case "transaction": {
       const { succeeded, results } = result.value;
-      return { type: "commit", succeeded, steps: results.map((one) => toStep(one)) };
+      const commit = step !== undefined && "commit" in step ? step.commit : {};
+      const steps = (succeeded ? commit.then : commit.otherwise) ?? [];
+      return { type: "commit", succeeded, steps: results.map((one, index) => toStep(one, steps[index])) };
     }
     default:
       throw new HoldfastError("corrupt", "the result is none that this version knows");

@@ -32,6 +32,7 @@ const ringCountMax = 65_536;
 const ringSizeMax = 33_554_432;
 /** Changes looked at between two turns of a watcher that catches up. */
 const sliceCount = 256;
+const sliceSizeMax = 1_048_576;
 
 interface Watcher {
   readonly span: KeySpan;
@@ -110,7 +111,7 @@ export class WatchHub {
           continue;
         }
         const { changes, through } = await this.#changes(watcher.next);
-        for (const step of await this.#steps(changes, query)) {
+        for await (const step of this.#steps(changes, query)) {
           const events = skip === 0 ? step.events : step.events.slice(skip);
           skip = 0;
           if (events.length > 0) yield { revision: step.revision, events };
@@ -180,7 +181,11 @@ export class WatchHub {
       if ((this.#ring[middle] as PastChange).revision < from) low = middle + 1;
       else high = middle;
     }
-    let end = Math.min(low + sliceCount, this.#ring.length);
+    let end = low;
+    for (let size = 0; end < Math.min(low + sliceCount, this.#ring.length) && size < sliceSizeMax; end++) {
+      const { key, record } = this.#ring[end] as PastChange;
+      size += changeSize(key, record);
+    }
     while (end > low && end < this.#ring.length && this.#ring[end]?.revision === this.#ring[end - 1]?.revision) end++;
     const changes = this.#ring.slice(low, end);
     const through = end < this.#ring.length ? (this.#ring[end - 1] as PastChange).revision : this.#replica.revision;
@@ -188,21 +193,20 @@ export class WatchHub {
   }
 
   /** The changes that the query wants, a step a revision. */
-  async #steps(changes: readonly PastChange[], query: WatchQuery): Promise<WatchStep[]> {
-    const steps: { revision: number; events: WatchedEvent[] }[] = [];
+  async *#steps(changes: readonly PastChange[], query: WatchQuery): AsyncGenerator<WatchStep, void, undefined> {
+    let step: { revision: number; events: WatchedEvent[] } | undefined;
     for (const change of changes) {
       const { revision, key, record } = change;
       if (query.without === (record === undefined ? "delete" : "put") || !inSpan(query.span, key)) continue;
-      let step = steps[steps.length - 1];
       if (step?.revision !== revision) {
+        if (step !== undefined) yield step;
         step = { revision, events: [] };
-        steps.push(step);
       }
       const wanted = query.previous === true;
       const previous = wanted ? await this.#replica.read((tree) => previousOfChange(tree, change)) : undefined;
       step.events.push({ key, record, previous });
     }
-    return steps;
+    if (step !== undefined) yield step;
   }
 
   /** Ends all watches with `unavailable`. */

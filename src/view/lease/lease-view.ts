@@ -91,9 +91,9 @@ export class LeaseView implements View<LeaseOperation, LeaseResult> {
       case "revoke":
         return this.#revoke(context, operation.value.lease);
       case "keepAlive":
-        return this.#keepAlive(context, operation.value.leases);
+        return context.work.operate(operation.value.leases.length) ?? this.#keepAlive(context, operation.value.leases);
       case "expire":
-        return this.#expire(context, operation.value.leases);
+        return context.work.operate(operation.value.leases.length) ?? this.#expire(context, operation.value.leases);
       case "renewAll":
         return this.#renewAll(context);
     }

@@ -3,7 +3,7 @@
  */
 import { HoldfastError, limits, sleep } from "../../base/index.ts";
 import type { Env } from "../../base/index.ts";
-import { operation } from "../command.ts";
+import { accepted, operation } from "../command.ts";
 import type { Proposer } from "../command.ts";
 import type { LeaseOperation, LeaseResult, LeaseView } from "./lease-view.ts";
 
@@ -61,8 +61,7 @@ export class Leases {
   }
 
   async #propose(body: LeaseOperation, signal: AbortSignal | undefined): Promise<NonNullable<LeaseResult["result"]>> {
-    const outcome = await this.#source.propose([operation(this.#view, body)], { signal });
-    if (!outcome.ok) throw new HoldfastError(outcome.code, outcome.message);
+    const outcome = accepted(await this.#source.propose([operation(this.#view, body)], { signal }));
     const { result } = outcome.results[0] as LeaseResult;
     if (result?.case === body.operation?.case && result !== undefined) return result;
     throw new HoldfastError("corrupt", "the result is none that this version knows");
@@ -129,18 +128,24 @@ export class Lease {
 
   /**
    * Keeps it alive, three times in its time to live, until it is revoked here or `signal` aborts; then it resolves.
-   * Rejects with `notFound` when the lease has ended all the same, because keeping alive failed for too long.
+   * Rejects with `notFound` when the lease has ended all the same, or with what went wrong when it could not be kept
+   * alive for longer than it lives.
    */
   async hold(options: { readonly signal?: AbortSignal | undefined } = {}): Promise<void> {
     const stop =
       options.signal === undefined ? this.#stop.signal : AbortSignal.any([this.#stop.signal, options.signal]);
+    const { clock } = this.#env;
+    let aliveMs = clock.monotonicMs();
     while (!stop.aborted) {
       try {
+        const startedMs = clock.monotonicMs();
         await this.keepAlive({ signal: stop });
+        aliveMs = startedMs;
       } catch (error) {
         if (stop.aborted) return;
-        // Anything else may pass; if it does not, the lease ends and this says so.
-        if (error instanceof HoldfastError && error.code === "notFound") throw error;
+        // Anything but its end may pass, in time.
+        const ended = error instanceof HoldfastError && error.code === "notFound";
+        if (ended || clock.monotonicMs() >= aliveMs + this.ttlMs) throw error;
       }
       await sleep(this.#env.clock, this.ttlMs / 3, stop).catch(() => {});
     }
