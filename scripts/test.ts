@@ -17,6 +17,8 @@ const slow: { readonly name: string; readonly ms: number }[] = [];
 const events = run({
   globPatterns: patterns.length > 0 ? patterns : ["src/**/*.test.ts", "examples/**/*.test.ts", "test/**/*.test.ts"],
   concurrency: 2,
+  // What hangs fails, and says which it was; nothing takes a fifth of it.
+  timeout: 300_000,
 });
 events.on("test:pass", (event) => {
   if (event.details.type === "suite") return;
