@@ -12,7 +12,7 @@
  *     recovers (`recoveryCrashes` of the campaign).
  */
 import assert from "node:assert/strict";
-import { toHex } from "../base/index.ts";
+import { HoldfastError, toHex } from "../base/index.ts";
 import type { Env } from "../base/index.ts";
 import { MemoryBlobStore, PackBlobStore } from "../blob/index.ts";
 import { MemoryEngine } from "../log/index.ts";
@@ -85,7 +85,13 @@ async function checkRecovered(env: Env, options: OpenOptions, notes: StoreNotes,
 async function readLog(store: LocalStore, notes: StoreNotes): Promise<void> {
   const { logStart, logTail } = await store.status();
   assert.ok(logTail >= notes.log.length, `${notes.log.length} records were durable, the log ends at ${logTail}`);
-  for await (const { position, records } of store.readLog({ from: logStart })) notes.addRecords(position, records);
+  try {
+    for await (const { position, records } of store.readLog({ from: logStart })) notes.addRecords(position, records);
+  } catch (error) {
+    if (!(error instanceof HoldfastError) || error.code !== "trimmed") throw error;
+    // A checkpoint has trimmed the log meanwhile; what is left must still follow on what was seen.
+    await readLog(store, notes);
+  }
 }
 
 /** A command that was under way when the machine died may be sent again: it takes effect once. */
