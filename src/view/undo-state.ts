@@ -42,11 +42,6 @@ export class UndoState implements State {
     return this.#tree.count(range);
   }
 
-  /** Whether anything was changed since the last `commit`. */
-  get edited(): boolean {
-    return this.#keys.length > 0;
-  }
-
   /** Forgets the way back: what was done stays. */
   commit(): void {
     this.#keys.length = 0;

@@ -118,24 +118,21 @@ class MessageCodec<T, I> implements Message<T, I> {
   }
 
   encode(value: I): Uint8Array {
-    const writer = sharedWriter;
-    assert(writer.size === 0, "a message is encoded while another is");
-    try {
-      this.write(writer, value);
-      return writer.finish();
-    } catch (error) {
-      writer.reset();
-      throw error;
-    }
+    this.#writeAlone(sharedWriter, value);
+    return sharedWriter.finish();
   }
 
   encodeBriefly(value: I): Uint8Array {
-    assert(briefWriter.size === 0, "a message is encoded while another is");
+    this.#writeAlone(briefWriter, value);
+    return briefWriter.borrow();
+  }
+
+  #writeAlone(writer: Writer, value: I): void {
+    assert(writer.size === 0, "a message is encoded while another is");
     try {
-      this.write(briefWriter, value);
-      return briefWriter.borrow();
+      this.write(writer, value);
     } catch (error) {
-      briefWriter.reset();
+      writer.reset();
       throw error;
     }
   }
