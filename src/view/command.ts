@@ -81,7 +81,11 @@ export type CommandOutcome =
 /** The outcome of a command that took effect; the error of one that was refused. */
 export function accepted(outcome: CommandOutcome): Extract<CommandOutcome, { ok: true }> {
   if (outcome.ok) return outcome;
-  throw new HoldfastError(outcome.code, outcome.message, { maybe: outcome.maybe ?? false });
+  throw refusalError(outcome);
+}
+
+export function refusalError({ code, message, maybe = false }: Extract<CommandOutcome, { ok: false }>): HoldfastError {
+  return new HoldfastError(code, message, { maybe });
 }
 
 /** An outcome as bytes: remembered by sessions and sent to clients. */

@@ -5,7 +5,7 @@
  */
 import { HoldfastError, sleep } from "../base/index.ts";
 import type { Env, Revision } from "../base/index.ts";
-import { operation } from "./command.ts";
+import { operation, refusalError } from "./command.ts";
 import type { Operation, Proposer } from "./command.ts";
 import type { KeySource } from "./key/key-source.ts";
 import { KeyTransaction } from "./key/key-transaction.ts";
@@ -52,7 +52,7 @@ export async function runTransaction<T>(
       const operations: Operation[] = [...checks, ...writes].map((one) => operation(parts.keyView, one));
       const outcome = await parts.proposer.propose(operations, { signal });
       if (outcome.ok) return { value, revision: outcome.revision };
-      failure = new HoldfastError(outcome.code, outcome.message, { maybe: outcome.maybe ?? false });
+      failure = refusalError(outcome);
       if (outcome.code !== "conflict") throw failure;
     } catch (error) {
       keys.abandon();
