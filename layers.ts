@@ -10,14 +10,15 @@ export interface Layer {
 
 export const layers: Readonly<Record<string, Layer>> = {
   base: { imports: [], pure: true },
+  raft: { imports: ["base"], pure: true },
   rpc: { imports: ["base"], pure: true },
-  log: { imports: ["base", "rpc"], pure: true },
+  log: { imports: ["base", "raft", "rpc"], pure: true },
   blob: { imports: ["base", "rpc"], pure: true },
   tree: { imports: ["base", "blob"], pure: true },
   view: { imports: ["base", "rpc", "log", "blob", "tree"], pure: true },
-  member: { imports: ["base", "rpc", "log", "blob", "tree", "view"], pure: true },
+  member: { imports: ["base", "raft", "rpc", "log", "blob", "tree", "view"], pure: true },
   host: { imports: ["base", "log", "blob"], pure: false },
-  sim: { imports: ["base", "rpc", "log", "blob", "tree", "view", "member"], pure: true },
+  sim: { imports: ["base", "raft", "rpc", "log", "blob", "tree", "view", "member"], pure: true },
   cli: { imports: ["base", "member", "host", "sim"], pure: false },
 };
 

@@ -5,13 +5,25 @@
  * `holdfast/rpc`, `holdfast/log`, `holdfast/blob`, `holdfast/tree`, `holdfast/view`, `holdfast/host`, `holdfast/sim`.
  */
 import { nodeEnv } from "./host/index.ts";
-import { connectStore, openStore } from "./member/index.ts";
-import type { ConnectOptions, OpenOptions, Store } from "./member/index.ts";
+import { connectStore, openStore, startMember } from "./member/index.ts";
+import type { ConnectOptions, Member, MemberOptions, OpenOptions, Store } from "./member/index.ts";
+import { HoldfastError } from "./base/index.ts";
 import type { Logger } from "./base/index.ts";
 
 export { HoldfastError, limits } from "./base/index.ts";
 export type { ErrorCode, Logger, Revision } from "./base/index.ts";
-export type { ConnectOptions, OpenOptions, PastStore, Store, StoreStatus } from "./member/index.ts";
+export type {
+  AddOptions,
+  ConnectOptions,
+  MemberInfo,
+  MemberList,
+  MemberOptions,
+  Members,
+  OpenOptions,
+  PastStore,
+  Store,
+  StoreStatus,
+} from "./member/index.ts";
 export type {
   Commit,
   CommitOutcome,
@@ -46,12 +58,46 @@ export type {
  * Opens the store in a directory of this machine, or makes one there; `":memory:"` makes one that lives as long as the
  * process. One process at a time: `conflict`, naming the holder, for the second. `corrupt`, naming file and offset, when
  * the log is damaged; `denied` when the directory cannot be written.
+ *
+ * With `listen` this process is a member: others connect to the store, and with `peers` or `join`, or in a directory that
+ * belongs to a cluster, it takes part in one. Closing the store hands the leadership over and ends the member.
  */
-export function open(directory: string, options: OpenOptions & { readonly logger?: Logger } = {}): Promise<Store> {
+export async function open(
+  directory: string,
+  options: (OpenOptions | MemberOptions) & { readonly logger?: Logger } = {},
+): Promise<Store> {
   const { logger, ...rest } = options;
   const inMemory = directory === ":memory:";
   const env = nodeEnv({ directory: inMemory ? "." : directory, ...(logger !== undefined && { logger }) });
-  return openStore(env, { ...rest, ...(inMemory && { inMemory }) });
+  const wanted = { ...rest, ...(inMemory && { inMemory }) };
+  if ("listen" in wanted) return memberStore(await startMember(env, wanted));
+  const alone = Object.keys(wanted).find((name) => ["peers", "join", "replace", "advertise"].includes(name));
+  if (alone !== undefined) {
+    throw new HoldfastError("invalid", `${alone} is for a member; give listen as well, the addresses where it listens`);
+  }
+  return openStore(env, wanted);
+}
+
+/** The member's store, with the one difference that closing it closes the member. */
+function memberStore(member: Member): Store {
+  const { store } = member;
+  const close = () => member.close();
+  return {
+    keys: store.keys,
+    leases: store.leases,
+    members: store.members,
+    failed: member.failed,
+    at: (revision) => store.at(revision),
+    transaction: (body, options) => store.transaction(body, options),
+    status: () => store.status(),
+    checkpoint: () => store.checkpoint(),
+    readLog: (options) => store.readLog(options),
+    verifyLog: (options) => store.verifyLog(options),
+    verifyBlobs: (options) => store.verifyBlobs(options),
+    verifyTree: (options) => store.verifyTree(options),
+    close,
+    [Symbol.asyncDispose]: close,
+  };
 }
 
 /**

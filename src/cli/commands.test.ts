@@ -160,7 +160,7 @@ async function words(...path: string[]): Promise<string[]> {
 
 test("help at every level has examples and goes to standard output", async () => {
   const top = await words();
-  assert.deepEqual(top, ["start", "key", "lease", "log", "status", "doctor", "bench", "completion"]);
+  assert.deepEqual(top, ["start", "key", "lease", "log", "member", "status", "doctor", "bench", "demo", "completion"]);
   for (const name of top.slice(0, -1)) {
     const below = await words(name);
     await Promise.all(below.map((one) => words(name, one)));

@@ -18,9 +18,15 @@ const subcommands: readonly {
   { name: "key", summary: "read, write and watch keys; import and export them", load: () => import("./key.ts") },
   { name: "lease", summary: "grant, keep alive and revoke leases", load: () => import("./lease.ts") },
   { name: "log", summary: "look at and verify the log", load: () => import("./log.ts") },
+  {
+    name: "member",
+    summary: "the members of a cluster: list, add, remove, transfer",
+    load: () => import("./member.ts"),
+  },
   { name: "status", summary: "revision, sizes and health of a store", load: () => import("./status.ts") },
   { name: "doctor", summary: "check a data directory and this machine", load: () => import("./doctor.ts") },
   { name: "bench", summary: "measure puts and gets on a store", load: () => import("./bench.ts") },
+  { name: "demo", summary: "watch three members survive what kills one", load: () => import("./demo.ts") },
 ];
 
 function version(): string {

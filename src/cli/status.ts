@@ -1,7 +1,7 @@
 /** `holdfast status`: one store at a glance. */
 import type { Command } from "commander";
 import { toHex } from "../base/index.ts";
-import type { StoreStatus } from "../member/index.ts";
+import type { MemberList, StoreStatus } from "../member/index.ts";
 import { bytesText, countText, durationText, plural, printJson, printLine, table } from "./output.ts";
 import { addTargetOptions, withStore } from "./target.ts";
 import type { TargetOptions } from "./target.ts";
@@ -12,8 +12,10 @@ export function addTo(command: Command): void {
     .action(async (options: TargetOptions) => {
       await withStore(options, async (store) => {
         const status = await store.status();
-        if (options.json) await printJson({ ...status, rootHash: toHex(status.rootHash) });
-        else await printLine(table(statusRows(status)));
+        const list = await store.members.list();
+        const cluster = list.cluster === "" ? {} : { cluster: list };
+        if (options.json) await printJson({ ...status, rootHash: toHex(status.rootHash), ...cluster });
+        else await printLine(table([...statusRows(status), ...clusterRows(list)]));
       });
     });
 }
@@ -48,5 +50,16 @@ function statusRows(status: StoreStatus): string[][] {
       "memory",
       `${bytesText(status.cacheSize)} of tree pages, and ${bytesText(status.dirtySize)} not yet in a checkpoint`,
     ],
+  ];
+}
+
+/** Who takes part and who leads; nothing for a store on its own. */
+function clusterRows({ cluster, members, leader, term }: MemberList): string[][] {
+  if (cluster === "") return [];
+  const leads = members.find(({ id }) => id === leader);
+  const names = members.map(({ name, role }) => (role === "voter" ? name : `${name} (${role})`)).toSorted();
+  return [
+    ["cluster", `${plural(members.length, "member")}: ${names.join(", ")}`],
+    ["leader", leads === undefined ? "none is known" : `${leads.name}, term ${countText(term)}`],
   ];
 }

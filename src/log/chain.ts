@@ -56,10 +56,19 @@ export class Chain implements LogEngine {
   readonly #links: Link[];
   /** Opening the successor of the last link. */
   #moving: Promise<void> | undefined;
+  /** The highest that `committed` has answered. */
+  #committed = 0;
+  /** A set of their own objects, since one function may listen twice. */
+  readonly #primaryListeners = new Set<{ readonly call: (isPrimary: boolean) => void }>();
+  #wasPrimary: boolean;
+  /** Ends listening to the last engine. */
+  #unlisten: () => void;
 
   constructor(first: LogEngine, options: ChainOptions = {}) {
     this.#links = [{ engine: first, base: 0, end: undefined }];
     this.#openSuccessor = options.openSuccessor ?? unknownSuccessor;
+    this.#wasPrimary = first.isPrimary;
+    this.#unlisten = first.onPrimary((isPrimary) => this.#tellPrimary(isPrimary));
   }
 
   get capabilities(): LogCapabilities {
@@ -99,6 +108,9 @@ export class Chain implements LogEngine {
       link.end = end;
       const opening = this.#openSuccessor(successor).then((engine) => {
         this.#links.push({ engine, base: link.base + end, end: undefined });
+        this.#unlisten();
+        this.#unlisten = engine.onPrimary((isPrimary) => this.#tellPrimary(isPrimary));
+        this.#tellPrimary(engine.isPrimary);
       });
       this.#moving = opening;
     }
@@ -134,6 +146,30 @@ export class Chain implements LogEngine {
     }
   }
 
+  /** As long as the end of the last link is not known here, void records behind it count too. */
+  committed(): Position {
+    const { engine, base, end } = this.#last;
+    this.#committed = Math.max(this.#committed, base + (end ?? engine.committed()));
+    return position(this.#committed);
+  }
+
+  /** The last engine's say. */
+  get isPrimary(): boolean {
+    return this.#last.engine.isPrimary;
+  }
+
+  onPrimary(listener: (isPrimary: boolean) => void): () => void {
+    const entry = { call: listener };
+    this.#primaryListeners.add(entry);
+    return () => void this.#primaryListeners.delete(entry);
+  }
+
+  #tellPrimary(isPrimary: boolean): void {
+    if (isPrimary === this.#wasPrimary) return;
+    this.#wasPrimary = isPrimary;
+    for (const { call } of this.#primaryListeners) call(isPrimary);
+  }
+
   start(): Position {
     const [first] = this.#links as [Link];
     return position(first.base + first.engine.start());
@@ -147,11 +183,13 @@ export class Chain implements LogEngine {
     for (let link = this.#linkAt(next); ; link = this.#after(link)) {
       const { base, engine } = link;
       let ended = false;
-      for await (const batch of engine.read(position(next - base), options)) {
+      for await (const batch of follow(engine, position(next - base), options)) {
         const index = this.#successorIn(link, batch);
-        const records = index === undefined ? batch.records : batch.records.slice(0, index);
-        if (records.length > 0) yield { position: position(base + batch.position), records };
-        next = base + batch.position + records.length;
+        const skipped = Math.max(0, next - base - batch.position);
+        const records = index === undefined && skipped === 0 ? batch.records : batch.records.slice(skipped, index);
+        const begin = base + batch.position + skipped;
+        if (records.length > 0) yield { position: position(begin), records };
+        next = Math.max(next, begin + records.length);
         ended = index !== undefined;
         if (ended) break;
       }
@@ -179,7 +217,29 @@ export class Chain implements LogEngine {
 
   async close(): Promise<void> {
     await this.#moving?.catch(() => {});
+    this.#unlisten();
     for (const link of this.#links) await link.engine.close();
+  }
+}
+
+/**
+ * Reads an engine up to `wanted` and from there on. What it has not reached yet may come in its successor instead, so
+ * that the reading begins no later than at its end: the record that names the successor must not be passed over.
+ */
+async function* follow(
+  engine: LogEngine,
+  wanted: Position,
+  options: { readonly signal?: AbortSignal },
+): AsyncGenerator<LogBatch, void, undefined> {
+  for (;;) {
+    try {
+      yield* engine.read(position(Math.min(wanted, engine.committed())), options);
+      return;
+    } catch (error) {
+      // What lay before `wanted` has been trimmed while it was waited for.
+      const passed = error instanceof HoldfastError && error.code === "trimmed" && engine.start() <= wanted;
+      if (!passed) throw error;
+    }
   }
 }
 

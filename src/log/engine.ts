@@ -40,14 +40,30 @@ export interface LogEngine {
    * `maybe: true` if the records may be in the log.
    */
   append(records: readonly Uint8Array[]): Promise<AppendOutcome>;
-  /** Linearizable: one past the last record acknowledged before this call, or later. */
+  /**
+   * Linearizable: one past the last record acknowledged before this call, or later. `unavailable` when an engine that has
+   * to ask other members cannot reach a majority of them.
+   */
   tail(): Promise<Position>;
+  /**
+   * One past the last record that is known here, without asking anybody, to be in the log for good; never goes back while
+   * the engine is open. On one member this is the tail.
+   */
+  committed(): Position;
+  /**
+   * Whether this member does the chores that one of the log's members has to do, such as ending leases. One is the
+   * primary at most times, none or two for moments: nothing may rely on it for safety. On one member always true.
+   */
+  readonly isPrimary: boolean;
+  /** Calls `listener` after each change of `isPrimary`, until the function that it gives is called. */
+  onPrimary(listener: (isPrimary: boolean) => void): () => void;
   /** The first position that can still be read: 0, or where the last trim cut. */
   start(): Position;
   /**
-   * Reads from `from` (≤ the tail), then follows the log live until `signal` aborts or the engine closes, and then ends without error.
-   * `trimmed` when `from` is below the start. Slow readers do not hold up appends nor memory: what they
-   * have not taken is read again from storage.
+   * Reads from `from`, then follows the log live until `signal` aborts or the engine closes, and then ends without error.
+   * A position that the log has not reached yet is waited for. `trimmed` when what is wanted next is below the start,
+   * which moves by `trim`, and by itself on a member that was left behind and gets a newer state from the others. Slow
+   * readers do not hold up appends nor memory: what they have not taken is read again from storage.
    */
   read(from: Position, options?: { readonly signal?: AbortSignal }): AsyncIterable<LogBatch>;
   /** Forgets records below `before`, as far as whole segments allow; answers the new start. */

@@ -28,6 +28,7 @@ interface Append {
 
 export class FileEngine implements LogEngine {
   readonly capabilities: LogCapabilities = { durability: "disk", trim: true };
+  readonly isPrimary = true;
   readonly #env: JournalEnv;
   readonly #directory: string;
   readonly #journal: Journal;
@@ -205,6 +206,15 @@ export class FileEngine implements LogEngine {
   tail(): Promise<Position> {
     const { failure } = this.#journal;
     return failure === undefined ? Promise.resolve(this.#journal.tail) : Promise.reject(failure);
+  }
+
+  committed(): Position {
+    return this.#journal.tail;
+  }
+
+  /** It always is. */
+  onPrimary(): () => void {
+    return () => {};
   }
 
   start(): Position {

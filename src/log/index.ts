@@ -6,5 +6,8 @@ export { FileEngine } from "./file-engine.ts";
 export { Journal } from "./journal.ts";
 export type { JournalEnv, JournalOptions } from "./journal.ts";
 export { MemoryEngine } from "./memory-engine.ts";
+export { RaftEngine } from "./raft/raft-engine.ts";
+export { RaftService } from "./raft/wire.ts";
+export type { RaftEngineOptions } from "./raft/raft-engine.ts";
 export { verifyJournal } from "./verify.ts";
 export type { JournalReport, JournalVerifyOptions } from "./verify.ts";

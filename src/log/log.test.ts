@@ -99,6 +99,80 @@ it("moves a chain while it is written, losing and doubling nothing", async () =>
   assert.equal(chain.start(), 200);
 });
 
+/** A log in memory that may lose and win its chores. */
+class Changing extends MemoryEngine {
+  override isPrimary = true;
+  readonly listeners = new Set<(isPrimary: boolean) => void>();
+
+  override onPrimary(listener: (isPrimary: boolean) => void): () => void {
+    this.listeners.add(listener);
+    return () => void this.listeners.delete(listener);
+  }
+
+  set(isPrimary: boolean): void {
+    this.isPrimary = isPrimary;
+    for (const listener of this.listeners) listener(isPrimary);
+  }
+}
+
+it("tells who listens to a chain about its last engine, also when that is another than before", async () => {
+  const [first, second, third] = [new Changing(), new Changing(), new Changing()] as const;
+  const next = [second, third];
+  const chain = new Chain(first, { openSuccessor: async () => next.shift() as Changing });
+  const heard: boolean[] = [];
+  const unlisten = chain.onPrimary((isPrimary) => heard.push(isPrimary));
+  first.set(false);
+  assert.equal(chain.isPrimary, false);
+  await chain.moveTo({ kind: "memory", parameters: new Uint8Array(0) });
+  assert.deepEqual(heard, [false, true], "the second is primary");
+  first.set(true);
+  second.set(true);
+  assert.equal(first.listeners.size, 0);
+  third.set(false);
+  await chain.moveTo({ kind: "memory", parameters: new Uint8Array(0) });
+  assert.deepEqual(heard, [false, true, false]);
+  assert.equal(chain.isPrimary, false);
+  unlisten();
+  third.set(true);
+  assert.deepEqual(heard, [false, true, false]);
+  await chain.close();
+  assert.equal(third.listeners.size, 0);
+});
+
+it("goes on in the successor for a reader that waits ahead of the log, whose position is the chain's", async () => {
+  const first = new MemoryEngine();
+  const chain = new Chain(first, { openSuccessor: async () => new MemoryEngine() });
+  await chain.append(["0", "1"].map(utf8Encode));
+  const reading = (async () => {
+    for await (const batch of chain.read(position(5))) return [batch.position, ...batch.records.map(utf8Decode)];
+    return [];
+  })();
+  await chain.moveTo({ kind: "memory", parameters: new Uint8Array(0) });
+  assert.equal(chain.committed(), 2, "the record that names the successor has no position");
+  // Void: it fell behind the end of its engine.
+  await first.append([utf8Encode("void")]);
+  assert.equal(chain.committed(), 2);
+  await chain.append(["2", "3", "4", "5", "6"].map(utf8Encode));
+  assert.deepEqual(await reading, [5, "5", "6"]);
+  assert.equal(chain.committed(), 7);
+});
+
+it("keeps a reader that waits ahead of the log when what it has passed over is trimmed", async () => {
+  const engine = new MemoryEngine();
+  const chain = new Chain(engine);
+  await chain.append(["0", "1", "2"].map(utf8Encode));
+  const reading = (async () => {
+    for await (const batch of chain.read(position(6))) return [batch.position, ...batch.records.map(utf8Decode)];
+    return [];
+  })();
+  // In one turn, so that the reader learns of it when it is done.
+  void engine.append(["3", "4", "5"].map(utf8Encode));
+  void engine.trim(position(5));
+  await chain.append(["6"].map(utf8Encode));
+  assert.deepEqual(await reading, [6, "6"]);
+  await assert.rejects(readAll(chain, 4, 1), { code: "trimmed" });
+});
+
 it("refuses to go on in an engine that it does not know", async () => {
   const chain = new Chain(new MemoryEngine());
   await chain.append([utf8Encode("a")]);

@@ -8,6 +8,7 @@ const batchCountMax = 1_024;
 
 export class MemoryEngine implements LogEngine {
   readonly capabilities: LogCapabilities = { durability: "none", trim: true };
+  readonly isPrimary: boolean = true;
   readonly #grown = new Signal();
   #records: Uint8Array[] = [];
   #start = 0;
@@ -41,6 +42,15 @@ export class MemoryEngine implements LogEngine {
 
   tail(): Promise<Position> {
     return Promise.resolve(position(this.#tail));
+  }
+
+  committed(): Position {
+    return position(this.#tail);
+  }
+
+  /** It always is. */
+  onPrimary(_listener: (isPrimary: boolean) => void): () => void {
+    return () => {};
   }
 
   start(): Position {

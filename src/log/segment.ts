@@ -116,8 +116,8 @@ export function announcedBatchSize(bytes: Uint8Array, at: number): number {
   return batchHeaderSize + size;
 }
 
-/** No batch holds more bytes of records: one of the largest size, or many smaller ones. */
-export const batchDataSizeMax: number = limits.recordSizeMax;
+/** No batch holds more bytes of records: one of the largest size with what describes it, or many smaller ones. */
+export const batchDataSizeMax: number = limits.recordSizeMax + 65_536;
 
 /** The batch at `bytes[at]`, which stands at `offset` of the segment; undefined if it is not whole and sound. */
 export function decodeBatch(

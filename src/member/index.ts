@@ -1,4 +1,9 @@
 /** `member`: one running participant. Puts the layers together into a store, serves it, and connects to one. */
+export { ClusterService } from "./cluster/cluster-service.ts";
+export type { ClusterTiming, MemberOptions } from "./cluster/member-options.ts";
+export type { AddOptions, MemberInfo, MemberList, Members } from "./cluster/members.ts";
+export { startMember } from "./cluster/start-member.ts";
+export type { Member } from "./cluster/start-member.ts";
 export { describeRecord } from "./describe-record.ts";
 export { LocalStore, openStore } from "./local-store.ts";
 export type { OpenOptions } from "./open-options.ts";

@@ -1,118 +1,74 @@
-/**
- * A store in this process: puts the log, the blobs, the replica and the views together over the doors.
- *
- * In the data directory: `log/` the journal, `blobs/` the packs, `checkpoints/`, and the lock.
- */
+/** A store in this process: puts the log, the blobs, the replica and the views together over the doors (storage.ts). */
 import { HoldfastError, throwIfAborted, toHex } from "../base/index.ts";
 import type { DiskLock, Env, Position } from "../base/index.ts";
-import { MemoryBlobStore, PackBlobStore } from "../blob/index.ts";
-import { Chain, FileEngine, MemoryEngine } from "../log/index.ts";
+import { PackBlobStore } from "../blob/index.ts";
+import type { BlobStore } from "../blob/index.ts";
+import { Chain } from "../log/index.ts";
 import { verify } from "../tree/index.ts";
 import {
   checkedRevision,
   compactRevision,
   Compactor,
-  DiskCheckpoints,
   Keys,
   LeaseKeeper,
   Leases,
   LocalKeys,
   LocalLeases,
   makeViews,
-  MemoryCheckpoints,
   PastKeys,
   Replica,
   rootOf,
   runTransaction,
 } from "../view/index.ts";
-import type {
-  CheckpointStore,
-  TransactionContext,
-  TransactionOptions,
-  TransactionOutcome,
-  Views,
-} from "../view/index.ts";
+import type { TransactionContext, TransactionOptions, TransactionOutcome, Views } from "../view/index.ts";
+import { IdentityFile } from "./cluster/identity.ts";
+import type { Members } from "./cluster/members.ts";
+import { belongsToMember } from "./cluster/refusals.ts";
+import { SingleMembers } from "./cluster/single-members.ts";
 import { checkOpenOptions } from "./open-options.ts";
 import type { OpenOptions } from "./open-options.ts";
 import { checkedFrom } from "./service.ts";
 import type { LogRecords, StoreStatus, VerifyProgress } from "./service.ts";
+import { closeStorage, entriesOf, memoryStorage, openFiles } from "./storage.ts";
+import type { Storage } from "./storage.ts";
 import type { PastStore, Store } from "./store.ts";
 import { version } from "./version.ts";
 
-/** What lies under a replica. */
-interface Storage {
-  readonly log: FileEngine | MemoryEngine;
-  readonly blobs: PackBlobStore | MemoryBlobStore;
-  readonly checkpoints: CheckpointStore;
-  readonly lock: DiskLock | undefined;
+/** What a member of a cluster adds to a store. */
+export interface ClusterParts {
+  readonly members: Members;
+  /** The tree's seed where there is no checkpoint yet. */
+  readonly seed: Uint8Array;
+  /** The fields of the status that are about the cluster. */
+  readonly status: () => Partial<StoreStatus>;
 }
 
 /** Opens the store on the disk door, or makes one there. `conflict` when another process has it open. */
 export async function openStore(env: Env, options: OpenOptions = {}): Promise<LocalStore> {
   checkOpenOptions(options);
-  const storage = await openStorage(env, options);
-  try {
-    return await LocalStore.open(env, storage, options);
-  } catch (error) {
-    await closeStorage(storage);
-    throw error;
-  }
-}
-
-async function openStorage(env: Env, options: OpenOptions): Promise<Storage> {
-  if (options.inMemory === true) {
-    const blobs = new MemoryBlobStore(env);
-    return { log: new MemoryEngine(), blobs, checkpoints: new MemoryCheckpoints(), lock: undefined };
-  }
-  if (options.mustExist === true) await checkExists(env);
+  if (options.inMemory === true) return LocalStore.open(env, memoryStorage(env), options);
+  if (options.mustExist === true) await checkStoreExists(env);
   const lock = await env.disk.lock();
-  const opened: { close(): Promise<void> }[] = [];
   try {
-    const blobs = await PackBlobStore.open(
-      env,
-      "blobs",
-      options.packSizeMax === undefined ? {} : { packSizeMax: options.packSizeMax },
-    );
-    opened.push(blobs);
-    const log = await FileEngine.open(env, "log", segmentSizes(options));
-    return { log, blobs, checkpoints: new DiskCheckpoints(env, "checkpoints"), lock };
+    const identity = await new IdentityFile(env).load();
+    if (identity !== undefined) throw belongsToMember(identity);
+    return await openLocked(env, options, lock);
   } catch (error) {
-    for (const part of opened) await part.close();
     await lock.release();
     throw error;
   }
 }
 
-function segmentSizes({ segmentSizeMin, segmentSizeMax }: OpenOptions): {
-  segmentSizeMin?: number;
-  segmentSizeMax?: number;
-} {
-  return {
-    ...(segmentSizeMin !== undefined && { segmentSizeMin }),
-    ...(segmentSizeMax !== undefined && { segmentSizeMax }),
-  };
+/** The same, on a directory whose lock is held and that is known to belong to no member. */
+export async function openLocked(env: Env, options: OpenOptions, lock: DiskLock): Promise<LocalStore> {
+  return LocalStore.open(env, await openFiles(env, options, lock), options);
 }
 
-async function checkExists(env: Env): Promise<void> {
-  try {
-    await env.disk.list("checkpoints");
-  } catch (error) {
-    if (!(error instanceof HoldfastError) || error.code !== "notFound") throw error;
-    throw new HoldfastError("notFound", "there is no store in this directory; `holdfast start --data DIR` makes one");
-  }
-}
-
-/** In the order in which they depend on each other. */
-async function closeStorage({ log, blobs, lock }: Storage): Promise<void> {
-  try {
-    await log.close();
-  } finally {
-    try {
-      await blobs.close();
-    } finally {
-      await lock?.release();
-    }
-  }
+/** `notFound` where there is neither a store nor a member. */
+export async function checkStoreExists(env: Env): Promise<void> {
+  if ((await entriesOf(env, "checkpoints")).length > 0) return;
+  if ((await new IdentityFile(env).load()) !== undefined) return;
+  throw new HoldfastError("notFound", "there is no store in this directory; `holdfast start --data DIR` makes one");
 }
 
 export class LocalStore implements Store {
@@ -122,12 +78,15 @@ export class LocalStore implements Store {
   readonly localLeases: LocalLeases;
   readonly replica: Replica;
   readonly views: Views;
+  readonly members: Members;
+  /** Of the member. */
+  readonly name: string;
   readonly #env: Env;
+  readonly #cluster: ClusterParts | undefined;
   readonly #storage: Storage;
   readonly #log: Chain;
   readonly #leaseKeeper: LeaseKeeper;
   readonly #compactor: Compactor;
-  readonly #name: string;
   readonly #openedMs: number;
   #closing: Promise<void> | undefined;
 
@@ -135,15 +94,17 @@ export class LocalStore implements Store {
     env: Env,
     storage: Storage,
     options: OpenOptions,
-    parts: { log: Chain; replica: Replica; views: Views; leaseKeeper: LeaseKeeper },
+    parts: { log: Chain; replica: Replica; views: Views; leaseKeeper: LeaseKeeper; cluster: ClusterParts | undefined },
   ) {
     this.#env = env;
     this.#storage = storage;
     this.#log = parts.log;
+    this.#cluster = parts.cluster;
     this.replica = parts.replica;
     this.views = parts.views;
     this.#leaseKeeper = parts.leaseKeeper;
-    this.#name = options.name ?? "holdfast";
+    this.name = options.name ?? "holdfast";
+    this.members = parts.cluster?.members ?? new SingleMembers(this.name);
     this.#openedMs = env.clock.monotonicMs();
     this.localKeys = new LocalKeys(env.clock, parts.replica);
     this.localLeases = new LocalLeases(parts.replica);
@@ -152,19 +113,34 @@ export class LocalStore implements Store {
     this.#compactor = new Compactor(env, parts.replica, parts.views.key, options.historyRevisions ?? 100_000);
   }
 
-  /** @internal */
-  static async open(env: Env, storage: Storage, options: OpenOptions): Promise<LocalStore> {
+  /** @internal The storage is the store's from now on, also if this fails: then all but its lock is closed. */
+  static async open(env: Env, storage: Storage, options: OpenOptions, cluster?: ClusterParts): Promise<LocalStore> {
+    try {
+      return await LocalStore.#open(env, storage, options, cluster);
+    } catch (error) {
+      await closeStorage({ ...storage, lock: undefined });
+      throw error;
+    }
+  }
+
+  static async #open(env: Env, storage: Storage, options: OpenOptions, cluster?: ClusterParts): Promise<LocalStore> {
     const views = makeViews();
     const log = new Chain(storage.log);
     const { blobs, checkpoints } = storage;
-    const replica = await Replica.open(env, { log, blobs, checkpoints, views: views.all }, options);
+    const seed = cluster === undefined ? {} : { seed: cluster.seed };
+    const replica = await Replica.open(env, { log, blobs, checkpoints, views: views.all, ...seed }, options);
     try {
       const leaseKeeper = await LeaseKeeper.start(env, replica, views.lease);
-      return new LocalStore(env, storage, options, { log, replica, views, leaseKeeper });
+      return new LocalStore(env, storage, options, { log, replica, views, leaseKeeper, cluster });
     } catch (error) {
       await replica.close();
       throw error;
     }
+  }
+
+  /** For the other members. */
+  get blobs(): BlobStore {
+    return this.#storage.blobs;
   }
 
   get failed(): Promise<HoldfastError> {
@@ -185,15 +161,15 @@ export class LocalStore implements Store {
 
   async status(): Promise<StoreStatus> {
     const { replica } = this;
-    const { log, blobs } = this.#storage;
+    const { files, blobs } = this.#storage;
     const { tree, lastCheckpoint } = replica;
     const packs = { garbageSize: 0, writtenSize: 0, ...blobs.status() };
     return {
-      name: this.#name,
+      name: this.name,
       version,
       revision: replica.revision,
       compactRevision: await replica.read(compactRevision),
-      logTail: await this.#log.tail(),
+      logTail: this.#log.committed(),
       logStart: this.#log.start(),
       applied: replica.applied,
       timeMs: replica.timeMs,
@@ -208,12 +184,18 @@ export class LocalStore implements Store {
       blobGarbageSize: packs.garbageSize,
       blobCount: packs.blobCount,
       blobWrittenSize: packs.writtenSize,
-      logSize: log instanceof FileEngine ? log.size : 0,
-      logWrittenSize: log instanceof FileEngine ? log.writtenSize : 0,
+      logSize: files?.size ?? 0,
+      logWrittenSize: files?.writtenSize ?? 0,
       cacheSize: tree.cacheSize,
       dirtySize: tree.dirtySize,
       uptimeMs: Math.round(this.#env.clock.monotonicMs() - this.#openedMs),
       durability: this.#log.capabilities.durability,
+      cluster: "",
+      role: "",
+      term: 0,
+      leader: "",
+      memberCount: 1,
+      ...this.#cluster?.status(),
     };
   }
 
@@ -243,11 +225,11 @@ export class LocalStore implements Store {
   }
 
   async *verifyLog(options: { readonly signal?: AbortSignal } = {}): AsyncGenerator<VerifyProgress, void, undefined> {
-    const { log } = this.#storage;
+    const { files } = this.#storage;
     let size = 0;
     let count = 0;
-    if (log instanceof FileEngine) {
-      for await (const report of log.verify(options)) {
+    if (files !== undefined) {
+      for await (const report of files.verify(options)) {
         size += report.size;
         count += report.count;
         yield { size, count, damages: report.damages, done: false };
@@ -274,7 +256,7 @@ export class LocalStore implements Store {
   async *verifyTree(options: { readonly signal?: AbortSignal } = {}): AsyncGenerator<VerifyProgress, void, undefined> {
     const record = await this.replica.checkpoint();
     // While it is held, no page that it needs is deleted.
-    const held = this.replica.tree.at(rootOf(record));
+    const held = this.replica.at(record);
     try {
       throwIfAborted(options.signal);
       const report = await verify(this.#env, this.#storage.blobs, rootOf(record));

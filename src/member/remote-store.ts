@@ -9,12 +9,15 @@ import {
   Leases,
   makeViews,
   PastKeys,
+  RemoteCalls,
   RemoteKeys,
   RemoteLeases,
   RemoteProposer,
   runTransaction,
 } from "../view/index.ts";
 import type { TransactionContext, TransactionOptions, TransactionOutcome, Views } from "../view/index.ts";
+import type { Members } from "./cluster/members.ts";
+import { RemoteMembers, shuffled } from "./remote-members.ts";
 import { checkedFrom, StoreService } from "./service.ts";
 import type { LogRecords, StoreStatus, VerifyProgress } from "./service.ts";
 import type { PastStore, Store } from "./store.ts";
@@ -24,6 +27,11 @@ export interface ConnectOptions {
   readonly timeoutMs?: number;
   /** While every address refuses connections, go on trying until `timeoutMs`, instead of failing at once. */
   readonly waitForMember?: boolean;
+  /**
+   * Learn the addresses of all members of the cluster from whoever is connected, and go to those too. Default true; false
+   * talks to the members at the given addresses alone: to one of them, to ask about itself.
+   */
+  readonly followMembers?: boolean;
 }
 
 const timeoutDefaultMs = 10_000;
@@ -32,8 +40,9 @@ const timeoutDefaultMs = 10_000;
 const silenceMs = 200;
 
 /**
- * Connects to the members at these addresses, separated by commas. `unavailable`, within a second, when every address
- * refuses the connection; `timeout` when none answers in time.
+ * Connects to the members at these addresses, separated by commas: to the one that answers first. Any one that is open
+ * will do, cut off from the others or not. `unavailable`, within a second, when every address refuses the connection;
+ * `timeout` when none answers in time.
  */
 export async function connectStore(env: Env, addresses: string, options: ConnectOptions = {}): Promise<RemoteStore> {
   if (typeof addresses !== "string") {
@@ -52,7 +61,7 @@ export async function connectStore(env: Env, addresses: string, options: Connect
   }
   const store = new RemoteStore(env, list, options);
   const ending = new AbortController();
-  const answered = store.keys.revision({ signal: ending.signal });
+  const answered = store.keys.revision({ consistency: "local", signal: ending.signal });
   const refused = options.waitForMember === true ? undefined : whenRefused(env, list, ending.signal);
   try {
     await (refused === undefined ? answered : Promise.race([answered, refused]));
@@ -100,19 +109,25 @@ async function whenRefused(env: Env, addresses: readonly string[], signal: Abort
 export class RemoteStore implements Store {
   readonly keys: Keys;
   readonly leases: Leases;
+  readonly members: Members;
   /** A client does not fail by itself: each call says what went wrong. */
   readonly failed: Promise<HoldfastError> = deferred<HoldfastError>().promise;
   readonly #env: Env;
   readonly #client: RpcClient;
+  readonly #members: RemoteMembers;
   readonly #proposer: RemoteProposer;
   readonly #remoteKeys: RemoteKeys;
   readonly #views: Views = makeViews();
   readonly #service: Stub<(typeof StoreService)["methods"]>;
   #closing: Promise<void> | undefined;
 
-  constructor(env: Env, addresses: readonly string[], { timeoutMs = timeoutDefaultMs }: ConnectOptions) {
+  constructor(env: Env, addresses: readonly string[], options: ConnectOptions) {
+    const { timeoutMs = timeoutDefaultMs, followMembers = true } = options;
     this.#env = env;
-    this.#client = new RpcClient(env, addresses, { callTimeoutMs: timeoutMs });
+    this.#client = new RpcClient(env, shuffled(env.random, addresses), { callTimeoutMs: timeoutMs });
+    const calls = new RemoteCalls(env, this.#client, { timeoutMs });
+    this.#members = new RemoteMembers(env, this.#client, calls, followMembers);
+    this.members = this.#members;
     this.#service = this.#client.use(StoreService);
     this.#proposer = new RemoteProposer(env, this.#client, { timeoutMs });
     this.#remoteKeys = new RemoteKeys(env, this.#client, this.#proposer, { timeoutMs });
@@ -164,6 +179,7 @@ export class RemoteStore implements Store {
   }
 
   close(): Promise<void> {
+    this.#members.close();
     this.#closing ??= this.#proposer.close().then(() => this.#client.close());
     return this.#closing;
   }

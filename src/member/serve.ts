@@ -1,8 +1,10 @@
 /** Serves a store over the network: all services on every address. */
 import type { Env } from "../base/index.ts";
+import { blobService } from "../blob/index.ts";
 import { implement, RpcServer } from "../rpc/index.ts";
 import type { RpcServerOptions, Service } from "../rpc/index.ts";
 import { commandService, keyService, leaseService } from "../view/index.ts";
+import { singleService } from "./cluster/cluster-handlers.ts";
 import type { LocalStore } from "./local-store.ts";
 import { StoreService } from "./service.ts";
 
@@ -23,13 +25,8 @@ export async function serveStore(
   addresses: readonly string[],
   options: RpcServerOptions = {},
 ): Promise<StoreServer> {
-  const services = [
-    commandService(store.replica, store.views.all),
-    keyService(store.localKeys),
-    leaseService(store.localLeases),
-    storeService(store),
-  ];
-  const server = new RpcServer(env, services, options);
+  const cluster = singleService(store.members, store.name);
+  const server = new RpcServer(env, [...storeServices(env, store), cluster], options);
   try {
     const listeners = [];
     for (const address of addresses) listeners.push(await server.listen(address));
@@ -38,6 +35,17 @@ export async function serveStore(
     await server.close({ graceMs: 0 });
     throw error;
   }
+}
+
+/** What a store offers its clients. */
+export function storeServices(env: Env, store: LocalStore): Service[] {
+  return [
+    commandService(store.replica, store.views.all),
+    keyService(store.localKeys),
+    leaseService(store.localLeases),
+    storeService(store),
+    blobService(env, store.blobs),
+  ];
 }
 
 function storeService(store: LocalStore): Service {

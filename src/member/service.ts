@@ -46,6 +46,15 @@ export const StoreStatus = message("holdfast.member.StoreStatus", {
   blobWrittenSize: uint64(23),
   logSize: uint64(24),
   logWrittenSize: uint64(25),
+  /** The cluster's id in hexadecimal; empty, as are the next three, for a store that is no cluster. */
+  cluster: string(26),
+  /** What this member is at the moment: `leader`, `follower`, `candidate` or `learner`. */
+  role: string(27),
+  term: uint64(28),
+  /** The leader's name, as this member knows; empty for none. */
+  leader: string(29),
+  /** Members, those that learn or are expected included; 1 for a store that is no cluster. */
+  memberCount: uint64(30),
 });
 export type StoreStatus = Infer<typeof StoreStatus>;
 

@@ -11,6 +11,7 @@ import type {
   TransactionOptions,
   TransactionOutcome,
 } from "../view/index.ts";
+import type { Members } from "./cluster/members.ts";
 import type { LogRecords, StoreStatus, VerifyProgress } from "./service.ts";
 
 /** A store at one revision, to be read. */
@@ -21,6 +22,8 @@ export interface PastStore {
 export interface Store {
   readonly keys: Keys;
   readonly leases: Leases;
+  /** Who keeps the store: the members of the cluster, or one process. */
+  readonly members: Members;
   /** The store as it was at a revision, which must not have been compacted when it is read (`trimmed`). */
   at(revision: number): PastStore;
   /**

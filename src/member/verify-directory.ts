@@ -9,18 +9,19 @@ import { HoldfastError } from "../base/index.ts";
 import type { Env } from "../base/index.ts";
 import { verifyJournal } from "../log/index.ts";
 import type { VerifyProgress } from "./service.ts";
+import { entriesOf, logDirectory, raftDirectory } from "./storage.ts";
 
 /** Counts grow from step to step; each damage is told once. `notFound` where there is no log. */
 export async function* verifyDirectory(
   env: Env,
   options: { readonly signal?: AbortSignal } = {},
 ): AsyncGenerator<VerifyProgress, void, undefined> {
-  await checkExists(env);
+  const directory = await directoryOfLog(env);
   const lock = await env.disk.lock();
   try {
     let size = 0;
     let count = 0;
-    for await (const report of verifyJournal(env, "log", options)) {
+    for await (const report of verifyJournal(env, directory, options)) {
       size += report.size;
       count += report.count;
       yield { size, count, damages: report.damages, done: false };
@@ -31,12 +32,10 @@ export async function* verifyDirectory(
   }
 }
 
-/** Before the lock is taken, which would make the directory. */
-async function checkExists(env: Env): Promise<void> {
-  try {
-    await env.disk.list("log");
-  } catch (error) {
-    if (!(error instanceof HoldfastError) || error.code !== "notFound") throw error;
-    throw new HoldfastError("notFound", "there is no log in this directory", { cause: error });
+/** Of a member of a cluster, or of a store on its own. Looked for before the lock is taken, which would make the root. */
+async function directoryOfLog(env: Env): Promise<string> {
+  for (const directory of [raftDirectory, logDirectory]) {
+    if ((await entriesOf(env, directory)).length > 0) return directory;
   }
+  throw new HoldfastError("notFound", "there is no log in this directory");
 }

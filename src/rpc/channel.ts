@@ -19,6 +19,8 @@
 import { deferred, HoldfastError } from "../base/index.ts";
 import type { Clock, Connection, Env, Timer } from "../base/index.ts";
 import { AssemblyBudget } from "./assembly-budget.ts";
+import { KeepAlive } from "./channel-keep-alive.ts";
+import type { KeepAliveOptions } from "./channel-keep-alive.ts";
 import { defaultSettings, encodeError, encodePreface, frameFlag, frameType, partSize, typeMask } from "./frame.ts";
 import type { ChannelSettings } from "./frame.ts";
 import { FrameOutput, varintSize } from "./frame-output.ts";
@@ -47,12 +49,8 @@ export interface ChannelOwner {
   closed(error: HoldfastError): void;
 }
 
-export interface ChannelOptions {
+export interface ChannelOptions extends KeepAliveOptions {
   readonly settings: ChannelSettings;
-  /** After so long without a sign of life the peer is asked for one. */
-  readonly keepAliveMs: number;
-  /** After so long without an answer the connection is given up. */
-  readonly keepAliveTimeoutMs: number;
   /** Stop reading while the peer does not (3). */
   readonly pauses: boolean;
 }
@@ -86,7 +84,6 @@ export class Channel {
   #flushing = false;
   #flushingLater = false;
   #over = false;
-  #opened = false;
   readonly #gone = deferred<void>();
 
   /** Senders that wait for the connection, in turn, and the bytes that they hold. */
@@ -98,10 +95,8 @@ export class Channel {
   #paused = false;
 
   #arrivedMs = -1;
-  #heard = false;
-  #pinged = false;
   #pongDue = false;
-  #keepAlive: Timer;
+  readonly #keepAlive: KeepAlive;
   /** Ends the connection for good if the peer does not. */
   #linger: Timer | undefined;
 
@@ -114,7 +109,12 @@ export class Channel {
     this.#owner = owner;
     this.#options = options;
     this.#reader = new FrameReader(this, options.settings.frameSizeMax);
-    this.#keepAlive = this.clock.schedule(options.keepAliveMs, this.#checkLife);
+    this.#keepAlive = new KeepAlive(this.clock, options, {
+      ping: () => this.#ping(),
+      givenUp: (how) => {
+        this.destroy(new HoldfastError("unavailable", `the connection to ${this.peer} was given up after ${how}`));
+      },
+    });
     connection.start({
       data: (bytes) => this.#data(bytes),
       drained: () => this.#drained(),
@@ -141,6 +141,11 @@ export class Channel {
 
   get over(): boolean {
     return this.#over;
+  }
+
+  /** The peer is to answer what was written: it is asked soon whether it lives if nothing comes. */
+  expectAnswer(): void {
+    this.#keepAlive.expect();
   }
 
   /** Writes a whole message or a part of one. `totalSize` is given with the first of several parts, else 0. */
@@ -250,7 +255,7 @@ export class Channel {
   preface(settings: ChannelSettings): void {
     this.peerSettings = settings;
     this.partSize = partSize(settings);
-    this.#opened = true;
+    this.#keepAlive.open();
     this.#owner.opened();
   }
 
@@ -273,7 +278,7 @@ export class Channel {
 
   #data(bytes: Uint8Array): void {
     if (this.#over) return;
-    this.#heard = true;
+    this.#keepAlive.hear();
     this.#arrivedMs = -1;
     try {
       this.#reader.push(bytes);
@@ -286,7 +291,7 @@ export class Channel {
 
   #drained(): void {
     if (this.#over) return;
-    this.#heard = true;
+    this.#keepAlive.hear();
     this.blocked = false;
     if (this.#pongDue) this.#pong();
     if (this.#output.size > 0) this.#write();
@@ -299,6 +304,11 @@ export class Channel {
       this.#paused = false;
       this.#connection.resume();
     }
+  }
+
+  #ping(): void {
+    this.#output.header(frameType.ping, 0, 0);
+    this.#written();
   }
 
   #pong(): void {
@@ -339,6 +349,7 @@ export class Channel {
   };
 
   #write(): void {
+    this.#keepAlive.sent(this.#output.size);
     if (!this.#connection.write(this.#output.take())) this.blocked = true;
   }
 
@@ -368,29 +379,11 @@ export class Channel {
     this.#pumping = false;
   }
 
-  readonly #checkLife = () => {
-    if (this.#over) return;
-    const { keepAliveMs, keepAliveTimeoutMs } = this.#options;
-    if (this.#heard) {
-      this.#heard = false;
-      this.#pinged = false;
-    } else if (this.#pinged || !this.#opened) {
-      const silence = `${keepAliveMs + keepAliveTimeoutMs} ms without a sign of life (keepAliveMs, keepAliveTimeoutMs)`;
-      this.destroy(new HoldfastError("unavailable", `the connection to ${this.peer} was given up after ${silence}`));
-      return;
-    } else {
-      this.#pinged = true;
-      this.#output.header(frameType.ping, 0, 0);
-      this.#written();
-    }
-    this.#keepAlive = this.clock.schedule(this.#pinged ? keepAliveTimeoutMs : keepAliveMs, this.#checkLife);
-  };
-
   #finish(error: HoldfastError): void {
     if (this.#over) return;
     this.#over = true;
     this.#reader.stop();
-    this.#keepAlive.cancel();
+    this.#keepAlive.stop();
     this.assemblies.close();
     let sender = this.#firstSender;
     this.#firstSender = undefined;

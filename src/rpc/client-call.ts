@@ -42,6 +42,8 @@ export interface CallPool {
 export interface CallCarrier {
   readonly channel: Channel;
   over(call: ClientCall): void;
+  /** Notes that a call failed with this error for lack of an answer. */
+  blamed(error: HoldfastError): void;
 }
 
 type Requests = AsyncIterable<unknown> | Iterable<unknown>;
@@ -275,7 +277,9 @@ export class ClientCall extends Expiring implements InboxOwner {
 
   #cancel(code: ErrorCode, message: string, cause?: unknown): void {
     this.#tellServer(code);
-    this.fail(new HoldfastError(code, message, { maybe: this.id > 0, cause }));
+    const error = new HoldfastError(code, message, { maybe: this.id > 0, cause });
+    if (code === "timeout") this.#carrier?.blamed(error);
+    this.fail(error);
   }
 
   #tellServer(code: ErrorCode): void {

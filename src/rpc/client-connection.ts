@@ -3,7 +3,7 @@
  *
  * 1. Calls are numbered from 1 in the order of their open frames.
  * 2. After the server's go-away no call is sent; the calls that it did not begin are handed back, and the connection
- *    ends with the last of the others.
+ *    ends with the last of the others. The same without the server's doing when the client has `retire`d it.
  */
 import { emptyBytes, HoldfastError, utf8Encode } from "../base/index.ts";
 import type { Connection, Env } from "../base/index.ts";
@@ -17,28 +17,35 @@ export interface ClientHost {
   /** The server's preface has come. */
   connectionOpened(connection: ClientConnection): void;
   /** The server has answered: the connection works. */
-  connectionProven(): void;
+  connectionProven(connection: ClientConnection): void;
   connectionWritable(connection: ClientConnection): void;
   /** The server is stopping; `unbegun` are the calls that it did not begin. */
   connectionLeaving(connection: ClientConnection, unbegun: readonly ClientCall[], reason: HoldfastError): void;
   connectionClosed(connection: ClientConnection, error: HoldfastError): void;
+  /** A call failed because its server could not do it, or did not in time. */
+  connectionBlamed(connection: ClientConnection, error: HoldfastError): void;
 }
 
 const body = new BodyReader();
 
 export class ClientConnection implements ChannelOwner, CallCarrier {
   readonly channel: Channel;
+  /** Where it leads, as the client was told. */
+  readonly address: string;
   readonly #host: ClientHost;
   readonly #calls = new Map<number, ClientCall>();
   readonly #services = new Map<string, number>();
   #lastCall = 0;
   #proven = false;
+  /** The server has sent its go-away. */
   #leaving = false;
+  #retired = false;
   /** What the server said before it closed the connection. */
   #reason: HoldfastError | undefined;
 
-  constructor(env: Env, connection: Connection, host: ClientHost, options: ChannelOptions) {
+  constructor(env: Env, connection: Connection, address: string, host: ClientHost, options: ChannelOptions) {
     this.#host = host;
+    this.address = address;
     this.channel = new Channel(env, connection, this, options);
   }
 
@@ -50,6 +57,7 @@ export class ClientConnection implements ChannelOwner, CallCarrier {
     const id = ++this.#lastCall;
     this.#calls.set(id, call);
     call.sentOn(this, id);
+    channel.expectAnswer();
     const { number } = called.method;
     if (payload === undefined) {
       channel.open(0, id, service, number, timeoutMs, emptyBytes, 0);
@@ -65,7 +73,17 @@ export class ClientConnection implements ChannelOwner, CallCarrier {
 
   over(call: ClientCall): void {
     this.#calls.delete(call.id);
-    if (this.#leaving) this.#closeIfDone();
+    if (this.#leaving || this.#retired) this.#closeIfDone();
+  }
+
+  blamed(error: HoldfastError): void {
+    this.#host.connectionBlamed(this, error);
+  }
+
+  /** Ends the connection with the last of the calls under way; no other may be begun. */
+  retire(): void {
+    this.#retired = true;
+    this.#closeIfDone();
   }
 
   opened(): void {
@@ -79,7 +97,7 @@ export class ClientConnection implements ChannelOwner, CallCarrier {
   frame(kind: number, id: number, bytes: Uint8Array, start: number, end: number): void {
     if (!this.#proven) {
       this.#proven = true;
-      this.#host.connectionProven();
+      this.#host.connectionProven(this);
     }
     const type = kind & typeMask;
     if (type === frameType.goAway) {
@@ -98,7 +116,7 @@ export class ClientConnection implements ChannelOwner, CallCarrier {
         call?.end();
         return;
       case frameType.error:
-        call?.fail(decodeError(bytes, start, end));
+        if (call !== undefined) this.#refused(call, decodeError(bytes, start, end));
         return;
       case frameType.credit: {
         const size = body.over(bytes, start, end).varint();
@@ -121,6 +139,11 @@ export class ClientConnection implements ChannelOwner, CallCarrier {
     this.#calls.clear();
     for (const call of calls) call.lost(full);
     this.#host.connectionClosed(this, full);
+  }
+
+  #refused(call: ClientCall, error: HoldfastError): void {
+    if (error.code === "unavailable" || error.code === "timeout") this.blamed(error);
+    call.fail(error);
   }
 
   #bind(name: string): number {
@@ -149,6 +172,7 @@ export class ClientConnection implements ChannelOwner, CallCarrier {
 
   #closeIfDone(): void {
     if (this.#calls.size > 0 || this.channel.over) return;
-    this.channel.close(new HoldfastError("unavailable", "the server has stopped"));
+    const why = this.#leaving ? "the server has stopped" : "the client has gone on to another server";
+    this.channel.close(new HoldfastError("unavailable", why));
   }
 }

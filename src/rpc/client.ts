@@ -17,6 +17,8 @@ export interface RpcClientOptions {
   readonly callTimeoutMs?: number;
   /** How long connecting to one address may take. Default 5,000. */
   readonly connectTimeoutMs?: number;
+  /** How much of a start an address has before the next one is tried beside it. Default 50. */
+  readonly connectStaggerMs?: number;
   /** The first and the longest wait between rounds of attempts, before jitter. Default 50 and 5,000. */
   readonly backoffMinMs?: number;
   readonly backoffMaxMs?: number;
@@ -28,13 +30,16 @@ export interface RpcClientOptions {
   readonly keepAliveMs?: number;
   /** How long it may take to answer before the connection is given up. Default 5,000. */
   readonly keepAliveTimeoutMs?: number;
+  /** The same two when nothing was heard since a call was sent. Default 1,000 and 1,500. */
+  readonly answerMs?: number;
+  readonly answerTimeoutMs?: number;
   /** Bytes that the server may send in each call before they are taken. Default 262,144. */
   readonly windowSize?: number;
 }
 
 /**
- * One client holds one connection at a time, opened at the first call, and looks for another when it is lost. Every
- * failure is a `HoldfastError`:
+ * One client holds one connection at a time, opened at the first call to the address that answers first, and looks for
+ * another when it is lost. Every failure is a `HoldfastError`:
  *
  * - `unavailable` with `maybe`: the connection broke after the call was sent. Calls not yet sent go out on the next one.
  * - `timeout`, `cancelled`: the deadline passed or the signal aborted; `maybe` if the call was sent.
@@ -45,20 +50,26 @@ export interface RpcClientOptions {
 export class RpcClient {
   readonly #pool: Pool;
   readonly #callTimeoutMs: number;
+  #addresses: readonly string[];
 
-  /** All addresses must serve the same: calls go to whichever answers. */
+  /**
+   * All addresses must serve the same: calls go to whichever answers, with a small start for those that come first, and
+   * none for one that failed within the last half minute.
+   */
   constructor(env: Env, addresses: readonly string[] | string, options: RpcClientOptions = {}) {
-    const all = typeof addresses === "string" ? [addresses] : [...addresses];
-    if (all.length === 0) throw new HoldfastError("invalid", "an rpc client needs at least one address");
+    const all = checkedAddresses(typeof addresses === "string" ? [addresses] : addresses);
     const settings = { ...defaultSettings, windowSize: options.windowSize ?? defaultSettings.windowSize };
     checkSettings(settings);
     this.#callTimeoutMs = options.callTimeoutMs ?? 30_000;
+    this.#addresses = all;
     this.#pool = new Pool(env, all, {
       settings,
       pauses: false,
       keepAliveMs: options.keepAliveMs ?? keepAliveDefaults.keepAliveMs,
       keepAliveTimeoutMs: options.keepAliveTimeoutMs ?? keepAliveDefaults.keepAliveTimeoutMs,
+      answers: { answerMs: options.answerMs ?? 1_000, answerTimeoutMs: options.answerTimeoutMs ?? 1_500 },
       connectTimeoutMs: options.connectTimeoutMs ?? 5_000,
+      connectStaggerMs: options.connectStaggerMs ?? 50,
       backoffMinMs: options.backoffMinMs ?? 50,
       backoffMaxMs: options.backoffMaxMs ?? 5_000,
       waitingCountMax: options.waitingCountMax ?? 4_096,
@@ -68,7 +79,45 @@ export class RpcClient {
 
   /** Whether a call would go out at once. */
   get connected(): boolean {
-    return this.#pool.connected;
+    return this.#pool.peer !== undefined;
+  }
+
+  /** The address to which calls go at present, as the net names it; undefined while there is no connection. */
+  get peer(): string | undefined {
+    return this.#pool.peer;
+  }
+
+  /**
+   * Replaces the addresses. A connection to one that is no longer among them is used until there is another; calls under
+   * way finish on it.
+   */
+  setAddresses(addresses: readonly string[]): void {
+    this.#addresses = checkedAddresses(addresses);
+    this.#pool.replaceAddresses(this.#addresses);
+  }
+
+  /** Where it may connect, in the order of preference, each once. */
+  get addresses(): readonly string[] {
+    return this.#addresses;
+  }
+
+  /**
+   * Says that a call failed with `error` because of the server that was asked: one that is cut off from those that it
+   * needs, say. If the error is a server's `unavailable` or `timeout`, or the silence of one until the deadline, and it is
+   * the one that calls go to, another is looked for, and calls go there as soon as it is found; until then, and if there
+   * is none, they go on as before. Calls under way are not disturbed. Any other error is passed over, so that every
+   * failure may be given here before a call is repeated.
+   */
+  avoid(error: unknown): void {
+    if (error instanceof HoldfastError) this.#pool.avoid(error);
+  }
+
+  /**
+   * Calls `listener` with the server's address whenever there is a new connection for calls, before any goes out on it,
+   * until the function that it gives is called. Streams begun earlier are on a connection that is lost or retired.
+   */
+  onConnected(listener: (peer: string) => void): () => void {
+    return this.#pool.onConnected(listener);
   }
 
   /** The functions that call a contract's methods. They may be made once and used for the client's whole life. */
@@ -112,6 +161,12 @@ export class RpcClient {
       this.#pool.start(call);
     });
   }
+}
+
+function checkedAddresses(addresses: readonly string[]): string[] {
+  const all = [...new Set(addresses)];
+  if (all.length === 0) throw new HoldfastError("invalid", "an rpc client needs at least one address");
+  return all;
 }
 
 /** The longest deadline: 2^48 ms, some 8,900 years. */

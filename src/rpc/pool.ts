@@ -1,74 +1,101 @@
 /**
- * How a client comes to a connection and what its calls do until then.
+ * The calls of a client and its connections: on which connection a call goes out, and what it does until there is one.
  *
- * | state      | left by                                                    | meaning                            |
- * |------------|------------------------------------------------------------|------------------------------------|
- * | idle       | `start` → connecting, `close`                              | nothing is open and no call waits  |
- * | connecting | `#connect` → ready, or idle when no call waits, `close`    | address after address is tried     |
- * | ready      | `connectionClosed`, `connectionLeaving` → idle, connecting | calls go out at once               |
- * | closed     | –                                                          | every call fails                   |
+ * | state      | left by                                                 | meaning                                       |
+ * |------------|---------------------------------------------------------|-----------------------------------------------|
+ * | idle       | `start` → connecting, `close`                           | nothing is open and no call waits             |
+ * | connecting | `connectionOpened` → ready, `close`                     | the connector tries addresses                 |
+ * | ready      | `#forsake` → idle or connecting, `#shun` → shunned      | calls go out at once                          |
+ * | shunned    | `connectionOpened`, `nothingBetter` → ready, `#forsake` | as ready, while a better connection is sought |
+ * | closed     | –                                                       | every call fails                              |
  *
  * 1. A call that was not sent waits for the next connection until its deadline; a call that was sent never goes out
  *    again, unless the server says that it did not begin it.
  * 2. What waits is bounded in count and bytes; beyond that a call fails at once with `exhausted`.
- * 3. After a failed attempt the next address is tried; after each round of all addresses the client waits, twice as long
- *    each time, jittered so that many clients do not come back at one moment. An answered call ends the counting.
+ * 3. A connection is kept as long as it works. One whose server answered that it cannot serve, or whose address is no
+ *    longer wanted, is used until there is another; the calls under way finish on it.
  */
-import { asHoldfastError, HoldfastError, sleep } from "../base/index.ts";
-import type { Env, Timer } from "../base/index.ts";
+import { HoldfastError } from "../base/index.ts";
+import type { Connection, Env } from "../base/index.ts";
 import type { ChannelOptions } from "./channel.ts";
 import type { CallPool, ClientCall } from "./client-call.ts";
 import { ClientConnection } from "./client-connection.ts";
 import type { ClientHost } from "./client-connection.ts";
 import { Deadlines } from "./deadlines.ts";
+import { PoolAddresses } from "./pool-addresses.ts";
+import { Connector } from "./pool-connector.ts";
+import type { ConnectorHost, ConnectorOptions, Need } from "./pool-connector.ts";
 
-export interface PoolOptions extends ChannelOptions {
-  readonly connectTimeoutMs: number;
-  readonly backoffMinMs: number;
-  readonly backoffMaxMs: number;
+export interface PoolOptions extends ChannelOptions, ConnectorOptions {
   readonly waitingCountMax: number;
   readonly waitingSizeMax: number;
 }
 
-export class Pool implements CallPool, ClientHost {
+export class Pool implements CallPool, ClientHost, ConnectorHost {
   readonly #env: Env;
-  readonly #addresses: readonly string[];
+  readonly #addresses: PoolAddresses;
   readonly #options: PoolOptions;
   readonly #deadlines: Deadlines;
-  /** Ends what the client waits for when it is closed. */
-  readonly #closing = new AbortController();
+  readonly #connector: Connector;
+  readonly #listeners = new Set<(peer: string) => void>();
+  #closed = false;
 
   /** Calls that are not sent, in order. */
   #waiting = new Set<ClientCall>();
   #waitingSize = 0;
   #ready: ClientConnection | undefined;
-  #connecting = false;
-  /** Every open connection: the ready one, one that is being opened, and those whose server is stopping. */
+  #shunned = false;
+  /** Every open connection: the ready one, those being opened, and those that only finish their calls. */
   readonly #connections = new Set<ClientConnection>();
   readonly #gone = new Set<Promise<void>>();
-  /** The connection of the attempt under way, and what tells it how it ended. */
-  #opening: ClientConnection | undefined;
-  #attempt: ((error: HoldfastError | undefined) => void) | undefined;
-  /** Attempts since a call was last answered, and the address to try next. */
-  #attemptCount = 0;
-  #nextAddress = 0;
   #trouble: HoldfastError | undefined;
+  /** Which connection's server an error is about. */
+  readonly #blame = new WeakMap<HoldfastError, ClientConnection>();
 
   constructor(env: Env, addresses: readonly string[], options: PoolOptions) {
     this.#env = env;
-    this.#addresses = addresses;
+    this.#addresses = new PoolAddresses(addresses);
     this.#options = options;
     this.#deadlines = new Deadlines(env.clock);
+    this.#connector = new Connector(env, this.#addresses, options, this);
   }
 
-  get connected(): boolean {
-    return this.#ready !== undefined;
+  /** Where calls go at present. */
+  get peer(): string | undefined {
+    return this.#ready?.channel.peer;
+  }
+
+  /** Calls `listener` whenever there is a new connection for calls, before any goes out on it. */
+  onConnected(listener: (peer: string) => void): () => void {
+    // The same function may be given twice.
+    const own = (peer: string) => listener(peer);
+    this.#listeners.add(own);
+    return () => void this.#listeners.delete(own);
+  }
+
+  replaceAddresses(addresses: readonly string[]): void {
+    this.#addresses.replace(addresses);
+    this.#connector.addressesChanged();
+    if (this.#ready !== undefined && !this.#addresses.has(this.#ready.address)) this.#shun();
+  }
+
+  /** The server whose answer, or silence, `error` was is not asked again if there is another (3). */
+  avoid(error: HoldfastError): void {
+    const connection = this.#blame.get(error);
+    if (connection === undefined) return;
+    this.#addresses.failed(connection.address, this.#env.clock.monotonicMs(), error);
+    if (connection === this.#ready) this.#shun();
+  }
+
+  #shun(): void {
+    this.#shunned = true;
+    this.#connector.look();
   }
 
   /** Sends the call, or has it wait. */
   start(call: ClientCall): void {
     if (call.isOver) return;
-    if (this.#closing.signal.aborted) {
+    if (this.#closed) {
       call.fail(new HoldfastError("unavailable", `${call.called.label}: the client is closed`));
       return;
     }
@@ -87,10 +114,12 @@ export class Pool implements CallPool, ClientHost {
   }
 
   async close(): Promise<void> {
-    if (!this.#closing.signal.aborted) {
+    if (!this.#closed) {
+      this.#closed = true;
       const error = new HoldfastError("unavailable", "the client is closed");
-      this.#closing.abort(error);
       this.#ready = undefined;
+      this.#connector.abandon(error);
+      this.#connector.look();
       for (const call of this.#waiting) call.fail(error);
       for (const { channel } of this.#connections) channel.close(error);
       this.#deadlines.close();
@@ -104,22 +133,61 @@ export class Pool implements CallPool, ClientHost {
   }
 
   connectionTrouble(): string {
-    const addresses = this.#addresses.join(", ");
     if (this.#ready !== undefined) return `the connection to ${this.#ready.channel.peer} takes no more`;
+    const { text } = this.#addresses;
     return this.#trouble === undefined
-      ? `nothing was heard from ${addresses}`
-      : `the last attempt to reach ${addresses} failed: ${this.#trouble.message}`;
+      ? `nothing was heard from ${text}`
+      : `the last attempt to reach ${text} failed: ${this.#trouble.message}`;
+  }
+
+  need(): Need {
+    if (this.#closed) return "nothing";
+    if (this.#ready === undefined) return this.#waiting.size > 0 ? "any" : "nothing";
+    return this.#shunned ? "better" : "nothing";
+  }
+
+  present(): string | undefined {
+    return this.#ready?.address;
+  }
+
+  adopt(stream: Connection, address: string): ClientConnection {
+    const connection = new ClientConnection(this.#env, stream, address, this, this.#options);
+    if (!connection.channel.over) this.#connections.add(connection);
+    const { gone } = connection.channel;
+    this.#gone.add(gone);
+    void gone.then(() => this.#gone.delete(gone));
+    return connection;
+  }
+
+  attemptFailed(error: HoldfastError): void {
+    this.#trouble = error;
+  }
+
+  hopeless(error: HoldfastError): void {
+    for (const call of this.#waiting) call.fail(error);
+  }
+
+  nothingBetter(): void {
+    this.#shunned = false;
   }
 
   connectionOpened(connection: ClientConnection): void {
+    const before = this.#ready;
     this.#ready = connection;
-    if (this.#opening === connection) this.#attempt?.(undefined);
+    this.#shunned = false;
+    this.#connector.opened(connection);
+    before?.retire();
+    for (const listener of this.#listeners) listener(connection.channel.peer);
     this.connectionWritable(connection);
   }
 
-  connectionProven(): void {
-    this.#attemptCount = 0;
+  connectionProven({ address }: ClientConnection): void {
+    this.#connector.proven(address);
     this.#trouble = undefined;
+  }
+
+  connectionBlamed(connection: ClientConnection, error: HoldfastError): void {
+    this.#blame.set(error, connection);
   }
 
   connectionWritable(connection: ClientConnection): void {
@@ -142,27 +210,24 @@ export class Pool implements CallPool, ClientHost {
     // They came before those that wait already.
     for (const call of again) this.#waitingSize += call.payload?.length ?? 0;
     this.#waiting = new Set([...again, ...this.#waiting]);
-    this.#connectIfDue();
+    if (this.#ready !== undefined && !this.#ready.channel.blocked) this.connectionWritable(this.#ready);
+    this.#connector.look();
   }
 
   connectionClosed(connection: ClientConnection, error: HoldfastError): void {
     this.#connections.delete(connection);
     this.#forsake(connection, error);
-    if (this.#opening === connection) this.#attempt?.(error);
-    this.#connectIfDue();
+    this.#connector.closed(connection, error);
+    this.#connector.look();
   }
 
   /** The connection takes no more calls. */
   #forsake(connection: ClientConnection, reason: HoldfastError): void {
     if (this.#ready !== connection) return;
     this.#ready = undefined;
+    this.#shunned = false;
     this.#trouble = reason;
-    this.#failed();
-  }
-
-  #failed(): void {
-    this.#attemptCount++;
-    this.#nextAddress = (this.#nextAddress + 1) % this.#addresses.length;
+    this.#addresses.failed(connection.address, this.#env.clock.monotonicMs(), reason);
   }
 
   #wait(call: ClientCall): void {
@@ -177,84 +242,6 @@ export class Pool implements CallPool, ClientHost {
     }
     this.#waiting.add(call);
     this.#waitingSize += size;
-    this.#connectIfDue();
-  }
-
-  #connectIfDue(): void {
-    if (this.#connecting || this.#ready !== undefined || this.#waiting.size === 0) return;
-    if (!this.#closing.signal.aborted) void this.#connect();
-  }
-
-  /** Tries until there is a connection or no call waits for one. */
-  async #connect(): Promise<void> {
-    this.#connecting = true;
-    while (this.#waiting.size > 0 && !this.#closing.signal.aborted) {
-      const error = (await this.#backOff()) ?? (await this.#tryNext());
-      if (error === undefined) break;
-      this.#trouble = error;
-      this.#failed();
-      // No other address and no later moment helps against these.
-      if (error.code === "invalid") for (const call of this.#waiting) call.fail(error);
-    }
-    this.#connecting = false;
-    // The connection may be gone again, or blocked from the start.
-    this.#connectIfDue();
-  }
-
-  /** Waits before each round of attempts but the first. Gives an error if the client is closed meanwhile. */
-  async #backOff(): Promise<HoldfastError | undefined> {
-    const { backoffMinMs, backoffMaxMs } = this.#options;
-    const round = Math.floor(this.#attemptCount / this.#addresses.length);
-    if (round === 0 || this.#attemptCount % this.#addresses.length !== 0) return undefined;
-    const fullMs = Math.min(backoffMaxMs, backoffMinMs * 2 ** Math.min(round - 1, 30));
-    const delayMs = fullMs * (0.5 + this.#env.random.float() / 2);
-    try {
-      await sleep(this.#env.clock, delayMs, this.#closing.signal);
-      return undefined;
-    } catch (error) {
-      return asHoldfastError(error);
-    }
-  }
-
-  /** Connects to the next address; resolves, with the error if any, when the peer's preface has come or cannot come. */
-  async #tryNext(): Promise<HoldfastError | undefined> {
-    const address = this.#addresses[this.#nextAddress] as string;
-    const { connectTimeoutMs } = this.#options;
-    const limit = new AbortController();
-    const stop = () => limit.abort(this.#closing.signal.reason);
-    this.#closing.signal.addEventListener("abort", stop, { once: true });
-    const timer: Timer = this.#env.clock.schedule(connectTimeoutMs, () => {
-      const what = `${address} did not answer within ${connectTimeoutMs} ms (connectTimeoutMs)`;
-      limit.abort(new HoldfastError("unavailable", what));
-    });
-    try {
-      const stream = await this.#env.net.connect(address, { signal: limit.signal });
-      if (limit.signal.aborted) {
-        stream.destroy();
-        return asHoldfastError(limit.signal.reason);
-      }
-      const outcome = new Promise<HoldfastError | undefined>((resolve) => (this.#attempt = resolve));
-      const connection = new ClientConnection(this.#env, stream, this, this.#options);
-      this.#opening = connection;
-      this.#connections.add(connection);
-      this.#track(connection.channel.gone);
-      const onLimit = () => connection.channel.destroy(asHoldfastError(limit.signal.reason));
-      limit.signal.addEventListener("abort", onLimit, { once: true });
-      const error = await outcome;
-      limit.signal.removeEventListener("abort", onLimit);
-      return error;
-    } catch (error) {
-      return asHoldfastError(error);
-    } finally {
-      this.#opening = undefined;
-      this.#attempt = undefined;
-      timer.cancel();
-      this.#closing.signal.removeEventListener("abort", stop);
-    }
-  }
-
-  #track(gone: Promise<void>): void {
-    this.#gone.add(gone);
-    void gone.then(() => this.#gone.delete(gone));
+    this.#connector.look();
   }
 }

@@ -1,7 +1,9 @@
 /**
  * Time as one simulated machine sees it. Its monotonic clock starts at a random reading with every incarnation, so that
  * nobody compares the clocks of two machines; its wall clock is the simulation's own plus an offset that a test may
- * change at any moment.
+ * change at any moment. Both run at the machine's own rate.
+ *
+ * 1. A timer never runs before its delay has passed on the machine's monotonic clock, whatever became of the rate.
  */
 import { assert } from "../base/index.ts";
 import type { Clock, Timer } from "../base/index.ts";
@@ -17,9 +19,35 @@ export const wallStartMs = 1_767_225_600_000;
  */
 const shortestWaitMs = 0.001;
 
-export interface WallClock {
+export class WallClock {
   /** Milliseconds by which the machine's wall clock is ahead; may be negative and may be changed at any time. */
-  offsetMs: number;
+  offsetMs = 0;
+  readonly #schedule: Schedule;
+  #rate = 1;
+  /** The time that the machine has counted up to the last change of its rate, and when that was. */
+  #countedMs = 0;
+  #sinceMs = 0;
+
+  constructor(schedule: Schedule) {
+    this.#schedule = schedule;
+  }
+
+  /** Milliseconds of both the machine's clocks in one of simulated time. */
+  get rate(): number {
+    return this.#rate;
+  }
+
+  set rate(rate: number) {
+    assert(rate > 0 && rate < 1_000, `a clock's rate is ${rate}; it must be above 0 and below 1,000`);
+    this.#countedMs = this.countedMs();
+    this.#sinceMs = this.#schedule.nowMs;
+    this.#rate = rate;
+  }
+
+  /** Milliseconds that the machine has counted since the beginning of the simulation. */
+  countedMs(): number {
+    return this.#countedMs + (this.#schedule.nowMs - this.#sinceMs) * this.#rate;
+  }
 }
 
 export class SimClock implements Clock {
@@ -32,24 +60,21 @@ export class SimClock implements Clock {
     this.#schedule = schedule;
     this.#incarnation = incarnation;
     this.#wall = wall;
-    this.#startMs = startMs - schedule.nowMs;
+    this.#startMs = startMs - wall.countedMs();
   }
 
   wallMs(): number {
-    return Math.floor(wallStartMs + this.#schedule.nowMs + this.#wall.offsetMs);
+    return Math.floor(wallStartMs + this.#wall.countedMs() + this.#wall.offsetMs);
   }
 
   monotonicMs(): number {
-    return this.#startMs + this.#schedule.nowMs;
+    return this.#startMs + this.#wall.countedMs();
   }
 
   schedule(delayMs: number, run: () => void): Timer {
     assert(delayMs >= 0, `a timer's delay is ${delayMs} ms; it must be 0 or more`);
     if (!this.#incarnation.alive) return { cancel() {} };
-    return new SimTimer(
-      this.#schedule,
-      this.#schedule.add(Math.max(delayMs, shortestWaitMs), this.#incarnation, "timer", run),
-    );
+    return new SimTimer(this.#schedule, this.#incarnation, this.#wall, Math.max(delayMs, shortestWaitMs), run);
   }
 
   defer(run: () => void): void {
@@ -59,11 +84,19 @@ export class SimClock implements Clock {
 
 class SimTimer implements Timer {
   readonly #schedule: Schedule;
-  readonly #event: SimEvent;
+  #event: SimEvent;
 
-  constructor(schedule: Schedule, event: SimEvent) {
+  constructor(schedule: Schedule, incarnation: Incarnation, wall: WallClock, delayMs: number, run: () => void) {
     this.#schedule = schedule;
-    this.#event = event;
+    const dueMs = wall.countedMs() + delayMs;
+    const { rate } = wall;
+    const fire = () => {
+      const leftMs = wall.rate === rate ? 0 : dueMs - wall.countedMs();
+      // The clock was slowed down meanwhile (1).
+      if (leftMs > 0) this.#event = schedule.add(Math.max(leftMs / wall.rate, shortestWaitMs), incarnation, "timer", fire);
+      else run();
+    };
+    this.#event = schedule.add(delayMs / rate, incarnation, "timer", fire);
   }
 
   cancel(): void {

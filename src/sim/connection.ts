@@ -16,10 +16,11 @@ import type { Connection, ConnectionHandlers } from "../base/index.ts";
 import type { Incarnation } from "./incarnation.ts";
 import type { NetworkSettings } from "./network-settings.ts";
 import type { Prng } from "./prng.ts";
-import type { Schedule } from "./schedule.ts";
+import { inner } from "./schedule.ts";
+import type { Happening, Schedule } from "./schedule.ts";
 
 /** Brings something to the other machine: after a latency, in order, then `run` happens there as an event of `owner`. */
-export type Carrier = (size: number, owner: Incarnation | undefined, label: string, run: () => void) => void;
+export type Carrier = (size: number, owner: Incarnation | undefined, label: string, run: Happening) => void;
 
 export interface ConnectionWorld {
   readonly schedule: Schedule;
@@ -60,6 +61,9 @@ export class SimConnection implements Connection {
   #endArrived = false;
   #paused = false;
   #delivering = false;
+  /** Bytes taken of which the other end does not know, and whether it is being told. */
+  #takenSize = 0;
+  #acknowledging = false;
 
   /** Nothing more is delivered, except `closed`. */
   #over = false;
@@ -215,10 +219,10 @@ export class SimConnection implements Connection {
     if (handlers === undefined) return;
     while (this.#inbox.length > 0 && !this.#paused && !this.#over) {
       const piece = this.#inbox.shift() as Uint8Array;
-      const { length } = piece;
+      this.#takenSize += piece.length;
       handlers.data(piece);
       piece.fill(poison);
-      this.#carryTo((other) => other.#acknowledged(length), "net taken");
+      this.#acknowledge();
     }
     if (this.#inbox.length === 0 && this.#endArrived && !this.#over) {
       this.end();
@@ -226,9 +230,17 @@ export class SimConnection implements Connection {
     }
   }
 
-  #acknowledged(size: number): void {
-    this.#windowUsed -= size;
-    if (!this.#over) this.#pump();
+  /** Tells the other end what was taken; what is taken while that is under way goes along. */
+  #acknowledge(): void {
+    if (this.#acknowledging) return;
+    this.#acknowledging = true;
+    this.#carryTo((other) => {
+      this.#acknowledging = false;
+      other.#windowUsed -= this.#takenSize;
+      this.#takenSize = 0;
+      if (!other.#over) other.#pump();
+      return inner;
+    }, "net taken");
   }
 
   #finishIfDone(): void {
@@ -252,7 +264,7 @@ export class SimConnection implements Connection {
     if (handlers !== undefined) this.#event("net closed", () => handlers.closed(error));
   }
 
-  #carryTo(run: (other: SimConnection) => void, label: string, size = 0): void {
+  #carryTo(run: (other: SimConnection) => ReturnType<Happening>, label: string, size = 0): void {
     const other = this.#other as SimConnection;
     this.#carry(size, other.incarnation, label, () => run(other));
   }

@@ -122,11 +122,13 @@ export class SimDisk {
 
   readonly #schedule: Schedule;
   readonly #random: Prng;
-  readonly #root = new SimDirectory();
+  #root = new SimDirectory();
   readonly #inFlight = new Set<InFlight>();
   readonly #failures = new Map<number, ErrorCode>();
   #operationCount = 0;
   #changeCount = 0;
+  /** Nothing is done before this moment. */
+  #stalledUntilMs = 0;
 
   constructor(schedule: Schedule, random: Prng) {
     this.#schedule = schedule;
@@ -141,6 +143,25 @@ export class SimDisk {
   /** How many operations were issued so far that can change what survives a crash. */
   get changeCount(): number {
     return this.#changeCount;
+  }
+
+  /** Bytes that all files together hold. */
+  get usedSize(): number {
+    let used = 0;
+    for (const [, file] of walk(this.#root, "")) used += file.size;
+    return used;
+  }
+
+  /** The disk hangs: what is asked of it within so long is done only afterwards, and takes its time from then on. */
+  stall(durationMs: number): void {
+    this.#schedule.record(undefined, `disk stall ${durationMs}`);
+    this.#stalledUntilMs = Math.max(this.#stalledUntilMs, this.#schedule.nowMs + durationMs);
+  }
+
+  /** A new, empty disk in the place of this one. The incarnation that used it must be dead already. */
+  wipe(): void {
+    this.#root = new SimDirectory();
+    this.#inFlight.clear();
   }
 
   /** Makes the operation of that number (`operationCount`) fail; 1 was the first of all. */
@@ -213,7 +234,8 @@ export class SimDisk {
     const late = this.hook?.({ ...operation, phase: "issued" });
     if (!incarnation.alive) return never();
     const failure = early ?? late ?? this.#verdict({ ...operation, phase: "issued" });
-    const delayMs = this.#random.between(this.latency[`${task.class}Ms`]) * this.slowdown;
+    const stalledMs = Math.max(0, this.#stalledUntilMs - this.#schedule.nowMs);
+    const delayMs = stalledMs + this.#random.between(this.latency[`${task.class}Ms`]) * this.slowdown;
     const label = `disk ${number} ${task.kind} ${task.path}${task.detail ?? ""}${failure ? ` fails ${failure.code}` : ""}`;
     return new Promise<T>((resolve, reject) => {
       this.#schedule.add(delayMs, incarnation, label, () => {
@@ -242,7 +264,7 @@ export class SimDisk {
   change(file: SimFile, path: string, change: Change, durable: boolean): void {
     const end = change.kind === "write" ? change.offset + change.data.length : change.size;
     const grows = change.kind === "write" && change.data.length === 0 ? 0 : Math.max(0, end - file.size);
-    const free = grows === 0 || this.capacity === Number.POSITIVE_INFINITY ? grows : this.capacity - this.#used();
+    const free = grows === 0 || this.capacity === Number.POSITIVE_INFINITY ? grows : this.capacity - this.usedSize;
     if (grows <= free) return file.apply(change, durable);
     if (change.kind === "write") {
       const fitting = Math.max(0, Math.min(change.data.length, file.size + Math.max(0, free) - change.offset));
@@ -279,12 +301,6 @@ export class SimDisk {
       return new HoldfastError("denied", `cannot ${kind} ${path}: the simulated disk is read-only`);
     }
     return undefined;
-  }
-
-  #used(): number {
-    let used = 0;
-    for (const [, file] of walk(this.#root, "")) used += file.size;
-    return used;
   }
 }
 

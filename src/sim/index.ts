@@ -1,6 +1,5 @@
 /** `sim`: the doors to the world, simulated from one seed, with faults. */
-export { wallStartMs } from "./clock.ts";
-export type { WallClock } from "./clock.ts";
+export { WallClock, wallStartMs } from "./clock.ts";
 export { PlainDigest } from "./digest.ts";
 export { defaultDiskLatency, SimDisk } from "./disk.ts";
 export type { DiskHook, DiskLatency, DiskOperation, DiskOperationKind } from "./disk.ts";

@@ -7,8 +7,7 @@
  */
 import { assert } from "../base/index.ts";
 import type { Digest, Env, Logger } from "../base/index.ts";
-import { SimClock } from "./clock.ts";
-import type { WallClock } from "./clock.ts";
+import { SimClock, WallClock } from "./clock.ts";
 import { SimDisk } from "./disk.ts";
 import type { DiskOperation } from "./disk.ts";
 import type { UnsyncedFate } from "./file.ts";
@@ -32,8 +31,8 @@ const phases: Readonly<Record<CrashMoment, DiskOperation["phase"]>> = {
 export class Machine {
   readonly name: string;
   readonly disk: SimDisk;
-  /** How far the machine's wall clock is off; may be changed at any moment. */
-  readonly wall: WallClock = { offsetMs: 0 };
+  /** How far the machine's wall clock is off, and how fast its clocks run; may be changed at any moment. */
+  readonly wall: WallClock;
   readonly #schedule: Schedule;
   readonly #network: SimNetwork;
   readonly #random: Prng;
@@ -47,6 +46,7 @@ export class Machine {
     this.#network = network;
     this.#random = random;
     this.#digest = digest;
+    this.wall = new WallClock(schedule);
     this.disk = new SimDisk(schedule, random.fork("disk"));
     this.#incarnation = new Incarnation(name, 1);
     this.#env = this.#open();
@@ -97,6 +97,13 @@ export class Machine {
       }
       return earlier?.(operation);
     };
+  }
+
+  /** Gives a machine that is down an empty disk. */
+  wipe(): void {
+    assert(!this.alive, `${this.name} is up; crash it before its disk is changed`);
+    this.#schedule.record(this.#incarnation, "wipe");
+    this.disk.wipe();
   }
 
   /** Starts the next incarnation of a machine that is down, over the same disk. */

@@ -20,7 +20,8 @@ import type { Incarnation } from "./incarnation.ts";
 import { defaultNetworkSettings } from "./network-settings.ts";
 import type { NetworkSettings } from "./network-settings.ts";
 import type { Prng } from "./prng.ts";
-import type { Schedule } from "./schedule.ts";
+import { inner } from "./schedule.ts";
+import type { Happening, Schedule } from "./schedule.ts";
 
 const loopback = /^(localhost|127\.\d+\.\d+\.\d+|\[::1\])$/;
 const anyHost = /^(0\.0\.0\.0|\[::\])$/;
@@ -46,6 +47,8 @@ export class SimNetwork {
   readonly #machines = new Map<string, boolean>();
   readonly #blocked = new Set<string>();
   readonly #isolated = new Set<string>();
+  /** How many times as long everything to and from a machine takes. */
+  readonly #slow = new Map<string, number>();
   #held: Held[] = [];
   #nextPort = 40_000;
 
@@ -83,11 +86,19 @@ export class SimNetwork {
     this.#release();
   }
 
-  /** Lifts every block and isolation. */
+  /** Everything to and from this machine takes so many times as long; 1 ends that. */
+  slow(machine: string, factor: number): void {
+    this.#schedule.record(undefined, `net slow ${machine} ${factor}`);
+    if (factor === 1) this.#slow.delete(machine);
+    else this.#slow.set(machine, factor);
+  }
+
+  /** Lifts every block, isolation and slowness. */
   heal(): void {
     this.#schedule.record(undefined, "net heal");
     this.#blocked.clear();
     this.#isolated.clear();
+    this.#slow.clear();
     this.#release();
   }
 
@@ -210,7 +221,7 @@ export class SimNetwork {
   #carrier(from: string, to: string): Carrier {
     let freeMs = 0;
     /** What was sent and has not happened yet, in order: whichever event comes first, the oldest happens first (1). */
-    const sent: { readonly owner: Incarnation | undefined; readonly label: string; readonly run: () => void }[] = [];
+    const sent: { readonly owner: Incarnation | undefined; readonly label: string; readonly run: Happening }[] = [];
     // An event is only added together with something to happen, so there is one.
     const happen = () => (sent.shift() as (typeof sent)[number]).run();
     /** How many of them have arrived during a block, or behind something that did. */
@@ -228,14 +239,15 @@ export class SimNetwork {
         if (heldCount > 0) release();
       });
     };
-    const arrive = () => {
+    const arrive: Happening = () => {
       if (!this.#isBlocked(from, to) && heldCount === 0) return happen();
       heldCount += 1;
       if (heldCount === 1) this.#held.push({ from, to, release });
+      return inner;
     };
     const carry: Carrier = (size, owner, label, run) => {
       const { latencyMs, spikeChance, bandwidth } = this.settings;
-      const factor = this.#random.chance(spikeChance) ? 20 : 1;
+      const factor = (this.#random.chance(spikeChance) ? 20 : 1) * this.#slowness(from, to);
       const latency = from === to ? latencyMs[0] : this.#random.between(latencyMs) * factor;
       freeMs = Math.max(freeMs, this.#schedule.nowMs + latency) + size / bandwidth;
       sent.push({ owner, label, run });
@@ -247,6 +259,10 @@ export class SimNetwork {
   #isBlocked(from: string, to: string): boolean {
     if (from === to) return false;
     return this.#isolated.has(from) || this.#isolated.has(to) || this.#blocked.has(`${from}>${to}`);
+  }
+
+  #slowness(from: string, to: string): number {
+    return this.#slow.size === 0 ? 1 : Math.max(this.#slow.get(from) ?? 1, this.#slow.get(to) ?? 1);
   }
 
   #release(): void {

@@ -10,6 +10,10 @@ import { assert } from "../base/index.ts";
 import type { Incarnation } from "./incarnation.ts";
 import type { Trace } from "./trace.ts";
 
+/** What an event answers that has called no simulated code: nothing can follow from it at the same moment. */
+export const inner: unique symbol = Symbol("inner");
+export type Happening = () => typeof inner | void;
+
 /** Something that is going to happen. Opaque to those who schedule, except for `Schedule.cancel`. */
 export interface SimEvent {
   timeMs: number;
@@ -18,7 +22,7 @@ export interface SimEvent {
   readonly owner: Incarnation | undefined;
   /** For the trace; an event without a label is left out of it. */
   readonly label: string | undefined;
-  readonly run: () => void;
+  readonly run: Happening;
   /** Where it stands in the heap; -1 when it is no longer there. */
   index: number;
 }
@@ -48,7 +52,7 @@ export class Schedule {
     return this.#heap[0]?.timeMs;
   }
 
-  add(delayMs: number, owner: Incarnation | undefined, label: string | undefined, run: () => void): SimEvent {
+  add(delayMs: number, owner: Incarnation | undefined, label: string | undefined, run: Happening): SimEvent {
     assert(delayMs >= 0, `an event was scheduled ${delayMs} ms from now`);
     const timeMs = this.#nowMs + delayMs;
     this.#sequence += 1;

@@ -22,7 +22,7 @@ import { Machine } from "./machine.ts";
 import { SimNetwork } from "./network.ts";
 import type { NetworkSettings } from "./network-settings.ts";
 import { Prng } from "./prng.ts";
-import { Schedule } from "./schedule.ts";
+import { inner, Schedule } from "./schedule.ts";
 import { Trace } from "./trace.ts";
 
 export interface SimulatorOptions {
@@ -97,9 +97,9 @@ export class Simulator {
     return [...this.#machines.values()];
   }
 
-  /** Has the test do something at a moment to come: a crash, a partition. */
-  schedule(delayMs: number, run: () => void): void {
-    this.#schedule.add(delayMs, undefined, "test", run);
+  /** Has the test do something at a moment to come: a crash, a partition. `quiet` leaves it out of the trace. */
+  schedule(delayMs: number, run: () => void, options: { readonly quiet?: boolean } = {}): void {
+    this.#schedule.add(delayMs, undefined, options.quiet === true ? undefined : "test", run);
   }
 
   /**
@@ -145,7 +145,9 @@ export class Simulator {
   /** Lets everything happen that is due within the next `durationMs` of simulated time. */
   async advance(durationMs: number): Promise<void> {
     let over = false;
-    this.#schedule.add(durationMs, undefined, undefined, () => (over = true));
+    this.#schedule.add(durationMs, undefined, undefined, () => {
+      over = true;
+    });
     await this.run(() => over, { limitMs: durationMs + 1 });
   }
 
@@ -153,12 +155,13 @@ export class Simulator {
     const event = this.#schedule.take();
     if (event === undefined) return false;
     this.#eventCount += 1;
+    let happened;
     try {
-      event.run();
+      happened = event.run();
     } catch (error) {
       throw this.#error(`an event failed (${event.label ?? "unlabelled"}): ${String(error)}`, error);
     }
-    await this.#drain();
+    if (happened !== inner) await this.#drain();
     return true;
   }
 

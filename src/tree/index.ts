@@ -4,6 +4,8 @@ export type { TreeEnv } from "./blob-tree.ts";
 export { PageMissing } from "./cache.ts";
 export { diff } from "./diff.ts";
 export type { TreeDifference, TreeDiffOptions } from "./diff.ts";
+export { fetchTree } from "./fetch.ts";
+export type { FetchProgress, FetchTreeOptions } from "./fetch.ts";
 export { checkProof, prove } from "./proof.ts";
 export { reachable } from "./reachable.ts";
 export type { ReachableOptions } from "./reachable.ts";

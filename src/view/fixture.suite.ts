@@ -7,6 +7,7 @@ import type { Disk, Env, Logger } from "../base/index.ts";
 import { MemoryBlobStore } from "../blob/index.ts";
 import { NodeClock, NodeDigest, silentLogger } from "../host/index.ts";
 import { MemoryEngine } from "../log/index.ts";
+import type { LogEngine } from "../log/index.ts";
 import { MemoryNet } from "../rpc/index.ts";
 import { Prng } from "../sim/index.ts";
 import { makeViews, MemoryCheckpoints, operation, Replica, SessionOperation, SessionResult } from "./index.ts";
@@ -55,13 +56,13 @@ const sessionView = {
 /** One member's half of a store in memory: everything but the replica, which may come and go. */
 export class Member {
   readonly env: ReturnType<typeof memoryEnv>;
-  readonly log: MemoryEngine;
+  readonly log: LogEngine;
   readonly blobs: MemoryBlobStore;
   readonly checkpoints = new MemoryCheckpoints();
   readonly views: Views = makeViews();
 
   /** All members of one store share the log. `seed` keys the tree. */
-  constructor(seed: string, log: MemoryEngine = new MemoryEngine()) {
+  constructor(seed: string, log: LogEngine = new MemoryEngine()) {
     this.env = memoryEnv(seed);
     this.log = log;
     this.blobs = new MemoryBlobStore(this.env);

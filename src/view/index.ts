@@ -11,13 +11,17 @@ export type {
   ProposeOptions,
   Proposer,
 } from "./command.ts";
+export type { HeldState } from "./held.ts";
+export type { Listener } from "./listeners.ts";
 export type { SessionStamp } from "./proposals.ts";
 export { RemoteProposer } from "./remote.ts";
-export type { RemoteOptions } from "./remote.ts";
+export { RemoteCalls } from "./remote-calls.ts";
+export type { RemoteOptions } from "./remote-calls.ts";
 export { Replica } from "./replica.ts";
-export type { Listener, ReplicaOptions, ReplicaParts, StateSnapshot } from "./replica.ts";
+export type { ReplicaOptions, ReplicaParts } from "./replica.ts";
 export { commandService, CommandService } from "./service.ts";
 export { SessionOperation, SessionResult, sessionViewId } from "./sessions.ts";
+export type { StateSnapshot } from "./state.ts";
 export { runTransaction } from "./transaction.ts";
 export type { TransactionContext, TransactionOptions, TransactionOutcome } from "./transaction.ts";
 export { Refusal } from "./view.ts";

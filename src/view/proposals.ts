@@ -1,6 +1,11 @@
 /**
  * Commands on their way into the log and back: gathers those of one turn into one append, and finds whose command was
  * applied by its session and sequence.
+ *
+ * A command may be applied before or after its append is answered; it is the applying that answers the proposer. Where
+ * the log has other members, two more things happen. An append is rejected although its records are in the log (`maybe`),
+ * and the command is applied later: nobody waits for it any more. And the state here jumps over the command: then it was
+ * applied elsewhere, and what became of it is not known here.
  */
 import { asHoldfastError, deferred, HoldfastError } from "../base/index.ts";
 import type { Deferred, Env } from "../base/index.ts";
@@ -16,6 +21,8 @@ interface Proposal {
   readonly session: number;
   readonly sequence: number;
   readonly record: Uint8Array;
+  /** In the log; -1 until the append is answered. */
+  position: number;
   readonly done: Deferred<CommandOutcome>;
 }
 
@@ -30,6 +37,8 @@ export class Proposals {
   readonly #stamped = new Map<string, Proposal[]>();
   #nextLoose: number;
   #outbox: Proposal[] = [];
+  /** Commands below this position that are not answered will not be applied one by one here. */
+  #skippedTo = 0;
   #idle: Deferred<void> | undefined;
 
   constructor(env: Pick<Env, "random">, log: LogEngine, clock: StoreClock) {
@@ -48,7 +57,7 @@ export class Proposals {
     } catch (error) {
       return Promise.reject(asHoldfastError(error, "invalid"));
     }
-    const proposal: Proposal = { session, sequence, record, done: deferred<CommandOutcome>() };
+    const proposal: Proposal = { session, sequence, record, position: -1, done: deferred<CommandOutcome>() };
     if (this.#outbox.push(proposal) === 1) void Promise.resolve().then(() => this.#send());
     return proposal.done.promise;
   }
@@ -59,11 +68,38 @@ export class Proposals {
     if (proposals.length === 0) return;
     this.#outbox = [];
     for (const proposal of proposals) this.#add(proposal);
-    this.#log.append(proposals.map(({ record }) => record)).catch((error: unknown) => {
-      const failure = asHoldfastError(error);
-      for (const proposal of proposals) this.#remove(proposal)?.done.reject(failure);
-      this.#wakeIdle();
-    });
+    this.#log.append(proposals.map(({ record }) => record)).then(
+      (outcome) => {
+        // A sealed log's successor answers for itself.
+        if (outcome.ok) this.#appended(proposals, outcome.position);
+      },
+      (error: unknown) => this.#reject(proposals, asHoldfastError(error)),
+    );
+  }
+
+  #appended(proposals: readonly Proposal[], first: number): void {
+    let next = first;
+    for (const proposal of proposals) proposal.position = next++;
+    if (first < this.#skippedTo) this.#rejectSkipped(proposals);
+  }
+
+  #reject(proposals: readonly Proposal[], error: HoldfastError): void {
+    for (const proposal of proposals) this.#remove(proposal)?.done.reject(error);
+    this.#wakeIdle();
+  }
+
+  #rejectSkipped(proposals: Iterable<Proposal>): void {
+    const skipped = Array.from(proposals).filter(({ position }) => position >= 0 && position < this.#skippedTo);
+    if (skipped.length === 0) return;
+    const message =
+      "the command is in the log, but this member was behind and has taken over a newer state: what became of the command is not known here; read what it did";
+    this.#reject(skipped, new HoldfastError("unavailable", message, { maybe: true }));
+  }
+
+  /** The state has jumped to a position. Those whose place in the log is not known yet are judged when it is. */
+  skip(to: number): void {
+    this.#skippedTo = to;
+    this.#rejectSkipped([...this.#loose.values(), ...[...this.#stamped.values()].flat()]);
   }
 
   #add(proposal: Proposal): void {

@@ -1,9 +1,14 @@
 /**
  * A proposer whose replica is elsewhere. Its commands take effect exactly once, through a session: when an answer is
- * lost, the same command is sent again, and the store answers what it answered.
+ * lost, the same command is sent again, to the same member or another, and the store answers what it answered.
+ *
+ * 1. An error has `maybe` if, and only if, some attempt may have brought the command into the log. Such a command is tried
+ *    again until the time is up, whatever else goes wrong; one that was surely not taken is retried only where that may
+ *    help.
+ * 2. A session that has ended is replaced by a new one only for commands that it surely has not seen.
  */
-import { abortable, deferred, HoldfastError, sleep } from "../base/index.ts";
-import type { Clock, Deferred, Env, Infer } from "../base/index.ts";
+import { abortable, deferred, HoldfastError } from "../base/index.ts";
+import type { Deferred, Env, Infer } from "../base/index.ts";
 import type { RpcClient, Stub } from "../rpc/index.ts";
 import { fromEncodedOutcome } from "./applier.ts";
 import type {
@@ -14,31 +19,24 @@ import type {
   ProposeOptions,
   Proposer,
 } from "./command.ts";
+import { RemoteCalls, withMaybe } from "./remote-calls.ts";
+import type { RemoteCall, RemoteOptions } from "./remote-calls.ts";
 import { CommandService } from "./service.ts";
-
-export interface RemoteOptions {
-  /** How long one call may take, retries included. */
-  readonly timeoutMs: number;
-}
 
 /** Commands of one client under way; the others wait here, within what a connection and a session take. */
 const commandCountMax = 1_024;
 
-type RemoteEnv = Pick<Env, "clock" | "random">;
-
 export class RemoteProposer implements Proposer {
-  readonly #env: RemoteEnv;
+  readonly #calls: RemoteCalls;
   readonly #stub: Stub<(typeof CommandService)["methods"]>;
-  readonly #timeoutMs: number;
   #session: Promise<ClientSession> | undefined;
   #underWay = 0;
   /** Commands that wait until others are answered. */
   readonly #queue: Deferred<void>[] = [];
 
-  constructor(env: RemoteEnv, client: RpcClient, options: RemoteOptions) {
-    this.#env = env;
+  constructor(env: Pick<Env, "clock" | "random">, client: RpcClient, options: RemoteOptions) {
+    this.#calls = new RemoteCalls(env, client, options);
     this.#stub = client.use(CommandService);
-    this.#timeoutMs = options.timeoutMs;
   }
 
   async propose(operations: readonly Operation[], { signal }: ProposeOptions = {}): Promise<CommandOutcome> {
@@ -83,13 +81,14 @@ export class RemoteProposer implements Proposer {
     encoded: readonly Infer<typeof EncodedOperation>[],
     signal: AbortSignal | undefined,
   ): Promise<CommandOutcome> {
-    const deadline = new Deadline(this.#env.clock, this.#timeoutMs);
+    const call = this.#calls.begin(signal);
     for (;;) {
       const opening = this.#openSession();
-      const session = await abortable(opening, signal);
+      const session = await this.#opened(opening, call, signal);
+      if (session === undefined) continue;
       const sequence = session.begin();
       try {
-        const outcome = await this.#send(session, sequence, encoded, deadline, signal);
+        const outcome = await this.#send(session, sequence, encoded, call);
         if (outcome !== undefined)
           return fromEncodedOutcome(
             operations.map(({ view }) => view),
@@ -103,43 +102,55 @@ export class RemoteProposer implements Proposer {
     }
   }
 
+  /** Undefined when it could not be opened in the time of who began to open it, and this call has time left. */
+  async #opened(opening: Promise<ClientSession>, call: RemoteCall, signal: AbortSignal | undefined) {
+    try {
+      return await abortable(opening, signal);
+    } catch (error) {
+      if (!(error instanceof HoldfastError)) throw error;
+      if (call.passes(error) && call.leftMs > 0) return undefined;
+      // Nothing of the command was sent.
+      throw withMaybe(error, false);
+    }
+  }
+
   /** Undefined when the session has ended and the command cannot have taken effect. */
   async #send(
     session: ClientSession,
     sequence: number,
     operations: readonly Infer<typeof EncodedOperation>[],
-    deadline: Deadline,
-    signal: AbortSignal | undefined,
+    call: RemoteCall,
   ) {
     let sentBefore = false;
-    for (let attempt = 1; ; attempt++) {
-      let refused: EncodedOutcome | undefined;
+    for (;;) {
+      let outcome: EncodedOutcome;
       try {
         const request = { session: session.id, sequence, acknowledgedBelow: session.acknowledgedBelow, operations };
-        const outcome = await this.#stub.propose(request, deadline.options(signal));
-        if (!outcome.sessionRefused) return outcome;
-        if (!sentBefore && outcome.code === "notFound") return undefined;
-        refused = outcome;
+        outcome = await this.#stub.propose(request, call.options());
       } catch (error) {
         if (!(error instanceof HoldfastError)) throw error;
         sentBefore ||= error.maybe;
-        if (error.code !== "unavailable" || deadline.passed) throw withMaybe(error, sentBefore);
+        const passes = call.passes(error) || (sentBefore && error.code === "exhausted");
+        if (!passes) throw withMaybe(error, sentBefore);
+        await call.again(error, sentBefore);
+        continue;
       }
+      if (!outcome.sessionRefused) return outcome;
+      if (!sentBefore && outcome.code === "notFound") return undefined;
+      const lost = new HoldfastError("unavailable", `the answer is lost: ${outcome.message}`, { maybe: sentBefore });
       // Too many answers that are not acknowledged yet: that passes. A session that is gone does not come back.
-      if (refused !== undefined && (refused.code !== "exhausted" || deadline.passed)) {
-        throw new HoldfastError("unavailable", `the answer is lost: ${refused.message}`, { maybe: sentBefore });
-      }
-      await backOff(this.#env, attempt, signal);
+      if (outcome.code !== "exhausted") throw lost;
+      await call.again(lost, sentBefore);
     }
   }
 
   /** The session, or the opening of one, which all who need it share: nobody's signal or deadline ends it. */
   #openSession(): Promise<ClientSession> {
     if (this.#session === undefined) {
-      const deadline = new Deadline(this.#env.clock, this.#timeoutMs);
-      const opening = retried(this.#env, deadline, undefined, (options) => this.#stub.session({}, options)).then(
-        ({ session }) => new ClientSession(session),
-      );
+      // An attempt whose answer is lost may have opened one too: it ends after an idle hour.
+      const opening = this.#calls
+        .repeated(undefined, (options) => this.#stub.session({}, options))
+        .then(({ session }) => new ClientSession(session));
       this.#session = opening;
       // Whoever comes next tries anew.
       opening.catch(() => {
@@ -181,50 +192,4 @@ class ClientSession {
     this.#ended.add(sequence);
     while (this.#ended.delete(this.#low)) this.#low++;
   }
-}
-
-export class Deadline {
-  readonly #clock: Clock;
-  readonly #atMs: number;
-
-  constructor(clock: Clock, timeoutMs: number) {
-    this.#clock = clock;
-    this.#atMs = clock.monotonicMs() + timeoutMs;
-  }
-
-  get passed(): boolean {
-    return this.#clock.monotonicMs() >= this.#atMs;
-  }
-
-  options(signal: AbortSignal | undefined): { readonly timeoutMs: number; readonly signal?: AbortSignal } {
-    const timeoutMs = Math.max(1, Math.ceil(this.#atMs - this.#clock.monotonicMs()));
-    return signal === undefined ? { timeoutMs } : { timeoutMs, signal };
-  }
-}
-
-/** Repeats a call that changes nothing, or nothing that matters, until it succeeds or the deadline passes. */
-export async function retried<T>(
-  env: RemoteEnv,
-  deadline: Deadline,
-  signal: AbortSignal | undefined,
-  call: (options: ReturnType<Deadline["options"]>) => Promise<T>,
-): Promise<T> {
-  for (let attempt = 1; ; attempt++) {
-    try {
-      return await call(deadline.options(signal));
-    } catch (error) {
-      const again = error instanceof HoldfastError && error.code === "unavailable" && !deadline.passed;
-      if (!again) throw error;
-    }
-    await backOff(env, attempt, signal);
-  }
-}
-
-/** Waits a random time that grows with each attempt, up to a second. */
-export function backOff(env: RemoteEnv, attempt: number, signal: AbortSignal | undefined): Promise<void> {
-  return sleep(env.clock, env.random.float() * Math.min(1_000, 10 * 2 ** Math.min(attempt, 7)), signal);
-}
-
-function withMaybe(error: HoldfastError, maybe: boolean): HoldfastError {
-  return error.maybe === maybe ? error : new HoldfastError(error.code, error.message, { maybe, cause: error });
 }

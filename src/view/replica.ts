@@ -2,7 +2,10 @@
  * A store's state on this member: follows the log, applies its commands to the tree, and answers those who wait.
  *
  * Takes a log, a blob store, a place for checkpoints and the views; gives `propose` for writes, `linearize` and `read`
- * for reads, `subscribe` for events, `checkpoint`.
+ * for reads, `subscribe` for events, `checkpoint`, and `install` for a state that other members have made.
+ *
+ * A log with other members may forget what this one has not applied. Then nothing is applied here, and the state is an
+ * old one, until a newer one is installed; reads and proposals go on meanwhile, as far as the log answers.
  *
  * Invariants:
  *  1. Commands are applied one at a time, each synchronously, in the order of the log; between two of them the tree is
@@ -12,6 +15,7 @@
  *  3. A proposal is answered after the local apply: who was answered reads their own write here.
  *  4. The log is trimmed only to the position of the older of two durable checkpoints, and tree pages are deleted only
  *     when neither of the two needs them.
+ *  5. The state never goes back: one is installed only if it is newer, between two commands, when its record is durable.
  *
  * After a crash: the newest readable checkpoint is opened and the log behind it applied again.
  */
@@ -21,35 +25,39 @@ import {
   asHoldfastError,
   assert,
   deferred,
+  equalBytes,
   giveWay,
   HoldfastError,
-  position,
-  revision,
+  sleep,
 } from "../base/index.ts";
-import type { Deferred, Env, Position, Revision } from "../base/index.ts";
+import type { Env, Position, Revision } from "../base/index.ts";
 import type { BlobStore } from "../blob/index.ts";
 import type { LogBatch, LogEngine } from "../log/index.ts";
-import { emptyTree, openTree, PageMissing } from "../tree/index.ts";
-import type { TreeEdit, TreeSnapshot } from "../tree/index.ts";
-import { Applier } from "./applier.ts";
-import type { Emission } from "./applier.ts";
-import { rootOf } from "./checkpoint.ts";
+import type { TreeEdit } from "../tree/index.ts";
 import type { CheckpointRecord, CheckpointStore } from "./checkpoint.ts";
 import { Checkpointer } from "./checkpointer.ts";
-import type { Beginning } from "./checkpointer.ts";
+import type { Replacement } from "./checkpointer.ts";
 import { decodeCommand } from "./command.ts";
 import type { CommandOutcome, DecodedCommand, Operation } from "./command.ts";
+import type { HeldState } from "./held.ts";
+import { Listeners } from "./listeners.ts";
+import type { Listener } from "./listeners.ts";
 import { Proposals } from "./proposals.ts";
 import type { SessionStamp } from "./proposals.ts";
+import { openState, RunningState } from "./state.ts";
+import type { OpenedState, StateParts, StateSnapshot } from "./state.ts";
 import { StoreClock } from "./store-clock.ts";
 import { sweep } from "./sweep.ts";
 import type { View } from "./view.ts";
+import { Waiters } from "./waiters.ts";
 
 export interface ReplicaParts {
   readonly log: LogEngine;
   readonly blobs: BlobStore;
   readonly checkpoints: CheckpointStore;
   readonly views: readonly View[];
+  /** 16 bytes that key the tree of a store that begins here: the same for all its members. Default: random. */
+  readonly seed?: Uint8Array | undefined;
 }
 
 export interface ReplicaOptions {
@@ -63,90 +71,73 @@ export interface ReplicaOptions {
   readonly checkpointIdleMs?: number;
 }
 
-/** A state that stays as it is; `release` it. */
-export interface StateSnapshot {
-  readonly revision: Revision;
-  readonly timeMs: number;
-  readonly tree: TreeSnapshot;
-}
-
-export type Listener = (revision: Revision, events: readonly unknown[]) => void;
-
 const cacheSizeDefault = 268_435_456;
-/** Bytes beyond the cache's limit that pages may take while there are always readers waiting for some. */
-const loadingSizeMax = 33_554_432;
 /** How long commands are applied before other work gets its turn. */
 const sliceMs = 4;
-/** Keys of so many commands are prefetched after one that had to wait for a page. */
-const prefetchCount = 4_096;
-
-interface Waiter {
-  readonly position: number;
-  readonly done: Deferred<void>;
-}
+/** How long `close` waits for proposals that need other members. */
+const closeGraceMs = 1_000;
 
 export class Replica {
   readonly #env: Env;
   readonly #log: LogEngine;
-  readonly #tree: TreeEdit;
-  readonly #applier: Applier;
+  readonly #parts: StateParts;
+  readonly #state: RunningState;
   readonly #clock: StoreClock;
   readonly #proposals: Proposals;
   readonly #checkpointer: Checkpointer;
-  readonly #listeners = new Map<number, Listener[]>();
-  readonly #stopReading = new AbortController();
+  readonly #listeners: Listeners;
+  readonly #installListeners = new Set<{ readonly call: (before: Revision) => void }>();
+  #stopReading = new AbortController();
   readonly #failed = deferred<HoldfastError>();
   #failure: HoldfastError | undefined;
-  #applied: number;
-  /** Waiting for a position to be applied, in the order of their positions. */
-  #waiters: Waiter[] = [];
+  readonly #waiters = new Waiters();
   #question: Promise<void> | undefined;
-  readonly #cacheSizeMax: number;
-  /** Reads, and commands, that wait for pages. */
-  #loadingCount = 0;
-  /** Commands whose pages are still to be prefetched. */
-  #prefetching = 0;
   #running: Promise<void> = Promise.resolve();
   #closed: Promise<void> | undefined;
 
-  private constructor(env: Env, parts: ReplicaParts, options: ReplicaOptions, start: CheckpointRecord, tree: TreeEdit) {
+  private constructor(
+    env: Env,
+    parts: ReplicaParts,
+    options: ReplicaOptions,
+    start: CheckpointRecord,
+    stateParts: StateParts,
+    state: OpenedState,
+  ) {
     this.#env = env;
     this.#log = parts.log;
-    this.#tree = tree;
-    this.#applied = start.position;
-    this.#applier = new Applier(
-      tree,
-      parts.views,
-      { revision: revision(start.revision), timeMs: start.timeMs },
-      (at, emissions) => this.#announce(at, emissions),
-    );
-    this.#cacheSizeMax = options.cacheSizeMax ?? cacheSizeDefault;
+    this.#parts = stateParts;
+    this.#listeners = stateParts.listeners;
+    this.#state = new RunningState(stateParts, state);
     this.#clock = new StoreClock(env.clock);
     this.#clock.hear(start.timeMs);
     this.#proposals = new Proposals(env, parts.log, this.#clock);
     this.#checkpointer = new Checkpointer(env, parts, options, start, {
-      tree,
-      position: () => this.#applied,
-      begin: () => this.#beginCheckpoint(),
+      tree: () => this.#state.tree,
+      position: () => this.#state.applied,
+      oldestHeld: () => this.#state.oldestHeld,
+      begin: () => this.#state.beginCheckpoint(),
+      prepare: (record) => this.#prepareInstall(record),
       fail: (error) => this.#fail(error),
     });
   }
 
-  /** Opens the newest checkpoint and applies the log behind it, up to the log's tail at this moment. */
+  /** Opens the newest checkpoint and applies the log behind it, as far as it is known here to be in the log for good. */
   static async open(env: Env, parts: ReplicaParts, options: ReplicaOptions = {}): Promise<Replica> {
     const kept = await parts.checkpoints.load();
-    const seed = env.random.bytes(16);
+    const seed = parts.seed ?? env.random.bytes(16);
     const start = kept[0] ?? { position: 0, revision: 0, timeMs: 0, rootHash: new Uint8Array(0), seed, count: 0 };
-    await checkLog(parts.log, start);
+    if (!equalBytes(start.seed, parts.seed ?? start.seed)) throw otherSeedError();
+    checkLog(parts.log, start);
     if (kept.length === 0) await parts.checkpoints.save(start);
     await sweep(env, parts.blobs, kept.length === 0 ? [start] : kept);
-    const root = start.rootHash.length === 0 ? emptyTree(start.seed) : rootOf(start);
-    const tree = await openTree(env, parts.blobs, root, { cacheSizeMax: options.cacheSizeMax ?? cacheSizeDefault });
-    const replica = new Replica(env, parts, options, start, tree);
-    await replica.#applier.restore();
+    const { blobs, views } = parts;
+    const cacheSizeMax = options.cacheSizeMax ?? cacheSizeDefault;
+    const stateParts: StateParts = { blobs, views, listeners: new Listeners(), cacheSizeMax };
+    const state = await openState(env, stateParts, start);
+    const replica = new Replica(env, parts, options, start, stateParts, state);
     replica.#running = replica.#run();
     try {
-      await replica.#reach(await parts.log.tail());
+      await replica.#reach(parts.log.committed());
     } catch (error) {
       await replica.#checkpointer.close(false);
       await replica.#stop();
@@ -157,17 +148,17 @@ export class Replica {
 
   /** Of the last applied command that changed something. */
   get revision(): Revision {
-    return this.#applier.lastRevision;
+    return this.#state.revision;
   }
 
   /** One past the last applied record. */
   get applied(): Position {
-    return position(this.#applied);
+    return this.#state.applied;
   }
 
   /** Store time, milliseconds since the Unix epoch. */
   get timeMs(): number {
-    return this.#applier.timeMs;
+    return this.#state.timeMs;
   }
 
   /** What store time would be if a command were proposed here now; it never goes back, whatever the wall clock does. */
@@ -176,16 +167,26 @@ export class Replica {
   }
 
   get sessionCount(): number {
-    return this.#applier.sessions.count;
+    return this.#state.sessionCount;
   }
 
   get lastCheckpoint(): CheckpointRecord {
     return this.#checkpointer.last;
   }
 
-  /** For figures. Edits are the applier's alone. */
+  /** For figures. Edits are the applier's alone, and `snapshot` and `at` hold what they give. Another one after `install`. */
   get tree(): TreeEdit {
-    return this.#tree;
+    return this.#state.tree;
+  }
+
+  /** Whether this member does the chores that one member has to do. */
+  get isPrimary(): boolean {
+    return this.#log.isPrimary;
+  }
+
+  /** Calls `listener` after each change of `isPrimary`, until the function that it gives is called. */
+  onPrimary(listener: (isPrimary: boolean) => void): () => void {
+    return this.#log.onPrimary(listener);
   }
 
   /** Resolves, with the reason, when the replica has stopped by itself: a failed log or blob store, or a bug. */
@@ -214,12 +215,12 @@ export class Replica {
     if (this.#failure !== undefined) {
       return new HoldfastError("unavailable", this.#failure.message, { cause: this.#failure });
     }
-    return this.#closed === undefined ? undefined : new HoldfastError("unavailable", "the store is closed");
+    return this.#closed === undefined ? undefined : closedError();
   }
 
   /**
    * Resolves when everything is applied here that was acknowledged anywhere before the call. Calls at the same time
-   * share one question to the log.
+   * share one question to the log, and its failure: `unavailable` when it cannot reach a majority of its members.
    */
   linearize(): Promise<void> {
     const stopped = this.#stopped();
@@ -227,7 +228,7 @@ export class Replica {
     // The question is put after this turn, so that all who ask in this turn may share it.
     this.#question ??= Promise.resolve().then(() => {
       this.#question = undefined;
-      return this.#log.tail().then((tail) => (tail <= this.#applied ? undefined : this.#reach(tail)));
+      return this.#log.tail().then((tail) => (tail <= this.#state.applied ? undefined : this.#reach(tail)));
     });
     return this.#question;
   }
@@ -241,14 +242,10 @@ export class Replica {
   }
 
   #reach(wanted: Position): Promise<void> {
-    if (wanted <= this.#applied) return Promise.resolve();
+    if (wanted <= this.#state.applied) return Promise.resolve();
     const stopped = this.#stopped();
     if (stopped !== undefined) return Promise.reject(stopped);
-    const done = deferred<void>();
-    let index = this.#waiters.length;
-    while (index > 0 && (this.#waiters[index - 1] as Waiter).position > wanted) index--;
-    this.#waiters.splice(index, 0, { position: wanted, done });
-    return done.promise;
+    return this.#waiters.reach(wanted);
   }
 
   /**
@@ -261,47 +258,32 @@ export class Replica {
 
   /** The same without a promise where nothing has to be loaded, which is nearly always. */
   readNow<T>(query: (tree: TreeEdit) => T): T | Promise<T> {
-    try {
-      return query(this.#tree);
-    } catch (error) {
-      if (!(error instanceof PageMissing)) throw error;
-      return this.#readSlowly(query, error);
-    }
+    return this.#state.readNow(query);
   }
 
-  async #readSlowly<T>(query: (tree: TreeEdit) => T, missing: PageMissing): Promise<T> {
-    this.#loadingCount++;
-    try {
-      for (let next = missing; ;) {
-        await next.load();
-        try {
-          return query(this.#tree);
-        } catch (error) {
-          if (!(error instanceof PageMissing)) throw error;
-          next = error;
-        }
-      }
-    } finally {
-      this.#loadingCount--;
-      // What was loaded is kept for whoever waits. If there are always some, they share so much and then load anew.
-      const excess = this.#tree.cacheSize - this.#cacheSizeMax;
-      if (excess > 0 && (this.#loadingCount === 0 || excess > loadingSizeMax)) this.#tree.trimCache();
-    }
-  }
-
-  /** The state as it is now, to be read at leisure. `release` its tree. */
+  /** The state as it is now, to be read at leisure. */
   snapshot(): StateSnapshot {
-    return { revision: this.revision, timeMs: this.timeMs, tree: this.#tree.freeze() };
+    return this.#state.snapshot();
   }
 
-  /** Calls `listener` after each command in which the view emitted events, before its proposer is answered. */
+  /** The state of one of the two checkpoints that are kept, to be read at leisure. `invalid` for another store's. */
+  at(record: CheckpointRecord): HeldState {
+    return this.#state.at(record);
+  }
+
+  /**
+   * Calls `listener` after each command in which the view emitted events, before its proposer is answered. Nothing is
+   * called for commands that `install` passes over.
+   */
   subscribe(view: Pick<View, "id">, listener: Listener): () => void {
-    const listeners = this.#listeners.get(view.id) ?? [];
-    this.#listeners.set(view.id, [...listeners, listener]);
-    return () => {
-      const rest = (this.#listeners.get(view.id) ?? []).filter((other) => other !== listener);
-      this.#listeners.set(view.id, rest);
-    };
+    return this.#listeners.add(view, listener);
+  }
+
+  /** Calls `listener` with the revision before, right after a newer state was installed, before anything is applied. */
+  onInstall(listener: (before: Revision) => void): () => void {
+    const entry = { call: listener };
+    this.#installListeners.add(entry);
+    return () => void this.#installListeners.delete(entry);
   }
 
   /** Takes a checkpoint now, unless nothing was applied since the last; resolves when it is durable. */
@@ -310,58 +292,113 @@ export class Replica {
     return stopped === undefined ? this.#checkpointer.take() : Promise.reject(stopped);
   }
 
-  #announce(at: Revision, emissions: readonly Emission[]): void {
-    const [first] = emissions;
-    if (first === undefined) return;
-    if (emissions.every(({ view }) => view === first.view)) {
-      const listeners = this.#listeners.get(first.view.id);
-      if (listeners === undefined) return;
-      const events = emissions.map(({ event }) => event);
-      for (const listener of listeners) listener(at, events);
-      return;
+  /**
+   * From when it resolves until the function that it gives is called, no blob is deleted. Whoever brings the pages of a
+   * state for `install` needs this from before the first page until `install` has resolved: it counts on pages that are
+   * here already, and nobody but it knows what the others are good for.
+   */
+  holdBlobs(): Promise<() => void> {
+    return this.#checkpointer.holdBlobs();
+  }
+
+  /**
+   * Takes over a newer state, of the same store, whose pages are all in the blob store and durable, and goes on with the
+   * log from there; keeps the state here when that is as new. Resolves when a state at the record's position or later is
+   * the running one and durable, so that the log may forget what lies before. `notFound` or `corrupt` when a page is not there or damaged, `exhausted` when the disk is full: then the state here
+   * stays. Proposals whose commands it passes over are rejected with `unavailable` (`maybe: true`); whoever waits for a
+   * position that it has goes on. Snapshots of the state before stay readable.
+   */
+  install(record: CheckpointRecord): Promise<void> {
+    const stopped = this.#stopped();
+    if (stopped !== undefined) return Promise.reject(stopped);
+    if (!equalBytes(record.seed, this.#checkpointer.last.seed)) return Promise.reject(otherSeedError());
+    return this.#checkpointer.install(record);
+  }
+
+  async #prepareInstall(record: CheckpointRecord): Promise<Replacement | undefined> {
+    const state = record.position > this.#state.applied ? await openState(this.#env, this.#parts, record) : undefined;
+    if (state === undefined) return undefined;
+    this.#stopReading.abort();
+    await this.#running;
+    if (this.#failure !== undefined) throw this.#failure;
+    const goOn = () => {
+      if (this.#failure !== undefined) return;
+      this.#stopReading = new AbortController();
+      this.#running = this.#run();
+    };
+    if (record.position <= this.#state.applied) {
+      goOn();
+      return undefined;
     }
-    for (const view of new Set(emissions.map((emission) => emission.view))) {
-      const events = emissions.filter((emission) => emission.view === view).map(({ event }) => event);
-      for (const listener of this.#listeners.get(view.id) ?? []) listener(at, events);
-    }
+    const finish = () => {
+      this.#replace(state);
+      goOn();
+    };
+    return { finish, abandon: goOn };
+  }
+
+  #replace(state: OpenedState): void {
+    const before = this.revision;
+    this.#state.replace(state);
+    this.#clock.hear(this.timeMs);
+    this.#proposals.skip(state.applied);
+    for (const { call } of this.#installListeners) call(before);
+    this.#waiters.wake(state.applied);
   }
 
   async #run(): Promise<void> {
+    const { signal } = this.#stopReading;
     try {
-      const { signal } = this.#stopReading;
       for await (const batch of this.#log.read(this.applied, { signal })) {
         await this.#applyBatch(batch);
         if (signal.aborted) return;
       }
       if (!signal.aborted) throw new HoldfastError("unavailable", "the log was closed under the store");
     } catch (error) {
-      this.#fail(error);
+      if (this.#isLeftBehind(error)) {
+        const [at, start] = [this.#state.applied, this.#log.start()];
+        this.#env.logger.log("warn", "left behind: waiting for a newer state of other members", {
+          position: at,
+          start,
+        });
+      } else this.#fail(error);
     }
   }
 
+  /** The other members have what is missing here. On a log of one member, records that are gone are lost. */
+  #isLeftBehind(error: unknown): boolean {
+    const trimmed = error instanceof HoldfastError && error.code === "trimmed";
+    return trimmed && hasOthers(this.#log) && this.#log.start() > this.#state.applied;
+  }
+
   async #applyBatch({ position: first, records }: LogBatch): Promise<void> {
+    assert(first === this.#state.applied, "the log goes on where the state is");
     const { clock } = this.#env;
     const commands = records.map((record, index) => this.#decode(first + index, record));
-    if (this.#prefetching > 0) await this.#prefetch(commands);
+    const fetching = this.#state.prefetch(commands);
+    if (fetching !== undefined) await fetching;
     let sliceEndMs = clock.monotonicMs() + sliceMs;
     for (let index = 0; index < commands.length; index++) {
       const command = commands[index];
-      const waiting = command === undefined ? undefined : this.#apply(position(first + index), command);
-      if (waiting !== undefined) await waiting;
-      this.#applied = first + index + 1;
+      if (command === undefined) this.#state.pass();
+      else {
+        const outcome = this.#state.apply(command);
+        this.#proposals.answer(command, outcome instanceof Promise ? await outcome : outcome);
+      }
       if (index % 16 === 15 && clock.monotonicMs() > sliceEndMs) {
-        this.#wake();
+        this.#waiters.wake(this.#state.applied);
         await giveWay(clock);
         sliceEndMs = clock.monotonicMs() + sliceMs;
       }
       if (this.#stopReading.signal.aborted) return;
     }
     this.#clock.hear(this.timeMs);
-    this.#wake();
-    this.#tree.trimCache();
+    this.#waiters.wake(this.#state.applied);
+    this.#state.tree.trimCache();
     this.#checkpointer.grown(records);
     const { pressing } = this.#checkpointer;
-    if (pressing !== undefined) await pressing;
+    // Whoever stops the reading may be the one that is waited for.
+    if (pressing !== undefined) await abortable(pressing, this.#stopReading.signal).catch(() => {});
   }
 
   /** A record that is no command is passed over, by every replica alike. */
@@ -371,63 +408,6 @@ export class Replica {
     } catch (error) {
       this.#env.logger.log("error", "a record of the log is no command", { position: at, error: String(error) });
       return undefined;
-    }
-  }
-
-  /** Applies one command. Only when it waits for a page does it answer a promise: the rest goes without. */
-  #apply(at: Position, command: DecodedCommand): Promise<void> | undefined {
-    const outcome = this.#applier.apply(at, command);
-    if (outcome instanceof PageMissing) return this.#applySlowly(at, command, outcome);
-    this.#applied = at + 1;
-    this.#proposals.answer(command, outcome);
-    return undefined;
-  }
-
-  async #applySlowly(at: Position, command: DecodedCommand, missing: PageMissing): Promise<void> {
-    this.#prefetching = prefetchCount;
-    let outcome: CommandOutcome | PageMissing = missing;
-    this.#loadingCount++;
-    try {
-      while (outcome instanceof PageMissing) {
-        await outcome.load();
-        outcome = this.#applier.apply(at, command);
-      }
-    } finally {
-      this.#loadingCount--;
-    }
-    // With the tree, before anybody else has a turn: a checkpoint must not hold a command behind its position.
-    this.#applied = at + 1;
-    this.#proposals.answer(command, outcome);
-  }
-
-  async #prefetch(commands: readonly (DecodedCommand | undefined)[]): Promise<void> {
-    const keys: Uint8Array[] = [];
-    for (const command of commands) if (command !== undefined) this.#applier.touches(command, (key) => keys.push(key));
-    this.#prefetching -= commands.length;
-    const fetching = this.#tree.prefetch(keys);
-    if (fetching === undefined) return;
-    this.#prefetching = prefetchCount;
-    await fetching;
-  }
-
-  #wake(): void {
-    while (this.#waiters.length > 0 && (this.#waiters[0] as Waiter).position <= this.#applied) {
-      this.#waiters.shift()?.done.resolve();
-    }
-  }
-
-  /** Between two commands: what is in the tree and what is said about it belong together. */
-  async #beginCheckpoint(): Promise<Beginning> {
-    for (;;) {
-      try {
-        this.#applier.materialise();
-        const state = { position: this.#applied, revision: this.revision, timeMs: this.timeMs };
-        // The first synchronous part of `flush` fixes what it writes. In an object, so that nobody waits for it here.
-        return { state, flushing: this.#tree.flush() };
-      } catch (error) {
-        if (!(error instanceof PageMissing)) throw error;
-        await error.load();
-      }
     }
   }
 
@@ -441,13 +421,13 @@ export class Replica {
       this.#env.logger.log("error", "the store has stopped: this is a bug", { error: stack ?? String(error) });
     }
     this.#proposals.fail(this.#failure);
-    for (const { done } of this.#waiters) done.reject(this.#failure);
-    this.#waiters = [];
+    this.#waiters.fail(this.#failure);
     this.#failed.resolve(this.#failure);
   }
 
   /**
-   * Waits for proposals under way; takes a last checkpoint if the next start would have much to apply again. Leaves the
+   * Waits for proposals under way, where they need other members only for a second: those that are left are rejected with
+   * `unavailable` (`maybe: true`). Takes a last checkpoint if the next start would have much to apply again. Leaves the
    * log and the blob store open. Idempotent.
    */
   close(): Promise<void> {
@@ -456,28 +436,49 @@ export class Replica {
   }
 
   async #close(): Promise<void> {
-    await this.#proposals.settled();
+    await this.#settle();
     await this.#checkpointer.close(this.#failure === undefined);
     await this.#stop();
+  }
+
+  /** A disk answers, or fails. Whether other members do, and when, nobody knows. */
+  async #settle(): Promise<void> {
+    const settled = this.#proposals.settled();
+    if (!hasOthers(this.#log)) return settled;
+    const stop = new AbortController();
+    const grace = sleep(this.#env.clock, closeGraceMs, stop.signal).catch(() => {});
+    await Promise.race([settled, grace]);
+    stop.abort();
+    this.#proposals.fail(closedError());
   }
 
   async #stop(): Promise<void> {
     this.#stopReading.abort();
     await this.#running;
-    const closed = new HoldfastError("unavailable", "the store is closed");
-    for (const { done } of this.#waiters) done.reject(closed);
-    this.#waiters = [];
+    this.#waiters.fail(closedError());
   }
 }
 
-/** The log must reach from the checkpoint, or from before it, at least up to it. */
-async function checkLog(log: LogEngine, start: CheckpointRecord): Promise<void> {
-  const tail = await log.tail();
-  if (log.start() <= start.position && start.position <= tail) return;
+function hasOthers(log: LogEngine): boolean {
+  return log.capabilities.durability === "quorum";
+}
+
+/** The log must reach from the checkpoint, or from before it, at least up to it, unless other members have the rest. */
+function checkLog(log: LogEngine, start: CheckpointRecord): void {
+  const end = log.committed();
+  if (log.start() <= start.position && (start.position <= end || hasOthers(log))) return;
   throw new HoldfastError(
     "corrupt",
-    `the log holds positions ${log.start()} to ${tail}, but the last checkpoint is at ${start.position}: log files are missing; restore the data directory from a backup`,
+    `the log holds positions ${log.start()} to ${end}, but the last checkpoint is at ${start.position}: log files are missing; restore the data directory from a backup`,
   );
+}
+
+function otherSeedError(): HoldfastError {
+  return new HoldfastError("invalid", "the state is another store's: its tree has another seed; give this store's own");
+}
+
+function closedError(): HoldfastError {
+  return new HoldfastError("unavailable", "the store is closed");
 }
 
 /** A proposal that its caller no longer waits for may take effect all the same. */

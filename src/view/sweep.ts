@@ -1,9 +1,10 @@
 /**
  * Deletes the blobs that no kept checkpoint needs. While a store runs, the tree knows what its edits make obsolete;
  * what was obsolete, or half written, when a process ended is found by marking and sweeping when it starts again,
- * before anything is written.
+ * before anything is written. What only a state needed that was given up for a newer one is found in the same way, when
+ * a checkpoint has just been written.
  */
-import { HoldfastError, toHex } from "../base/index.ts";
+import { giveWay, HoldfastError, toHex } from "../base/index.ts";
 import type { Env } from "../base/index.ts";
 import type { BlobStore, Hash } from "../blob/index.ts";
 import { reachable } from "../tree/index.ts";
@@ -11,13 +12,15 @@ import { rootOf } from "./checkpoint.ts";
 import type { CheckpointRecord } from "./checkpoint.ts";
 
 const deleteCountMax = 4_096;
+/** Blobs looked at before other work has its turn. */
+const sliceCount = 2_048;
 
 /**
- * `kept` is newest first. `notFound` or `corrupt` when a page that the newest needs cannot be read. Of an older one that
+ * Nobody may put blobs meanwhile, nor need other ones. `kept` is newest first. `notFound` or `corrupt` when a page that the newest needs cannot be read. Of an older one that
  * is damaged only its own pages are unknown: then nothing is deleted, this time.
  */
 export async function sweep(
-  env: Pick<Env, "logger">,
+  env: Pick<Env, "clock" | "logger">,
   blobs: BlobStore,
   kept: readonly CheckpointRecord[],
 ): Promise<void> {
@@ -38,7 +41,11 @@ export async function sweep(
     }
   }
   const garbage: Hash[] = [];
-  for await (const { hash } of blobs.list()) if (!marked.has(toHex(hash))) garbage.push(hash);
+  let count = 0;
+  for await (const { hash } of blobs.list()) {
+    if (!marked.has(toHex(hash))) garbage.push(hash);
+    if (++count % sliceCount === 0) await giveWay(env.clock);
+  }
   for (let begin = 0; begin < garbage.length; begin += deleteCountMax) {
     await blobs.delete(garbage.slice(begin, begin + deleteCountMax));
   }

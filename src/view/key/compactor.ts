@@ -1,5 +1,5 @@
 /**
- * Looks after the history of keys on the member that may propose: compacts so that about `historyRevisions` revisions
+ * Looks after the history of keys, on the primary of a store's members: compacts so that about `historyRevisions` revisions
  * stay readable, and gives the space of what was compacted back in small commands.
  */
 import type { Env, Timer } from "../../base/index.ts";
@@ -23,7 +23,7 @@ export class Compactor {
   #working: Promise<void> = Promise.resolve();
   /** The compact revision up to which everything is swept. */
   #swept = 0;
-  #closed = false;
+  readonly #closing = new AbortController();
 
   /** `historyRevisions` 0 keeps all history until somebody compacts. */
   constructor(env: Pick<Env, "clock" | "logger">, replica: Replica, view: KeyView, historyRevisions: number) {
@@ -37,6 +37,8 @@ export class Compactor {
   #watch(): void {
     if (this.#closed) return;
     this.#timer = this.#env.clock.schedule(intervalMs, () => {
+      // That another member does it is seen at the next look: a command too many does no harm.
+      if (!this.#replica.isPrimary) return this.#watch();
       this.#working = this.#work()
         .catch((error: unknown) => {
           if (!this.#closed)
@@ -44,6 +46,10 @@ export class Compactor {
         })
         .then(() => this.#watch());
     });
+  }
+
+  get #closed(): boolean {
+    return this.#closing.signal.aborted;
   }
 
   async #work(): Promise<void> {
@@ -54,20 +60,21 @@ export class Compactor {
       await this.#propose({ operation: { case: "compact", value: { revision: wanted } } });
       compacted = wanted;
     }
-    while (compacted > this.#swept && !this.#closed) {
+    while (compacted > this.#swept && !this.#closed && this.#replica.isPrimary) {
       const result = await this.#propose({ operation: { case: "sweep", value: { limit: sweepCount } } });
       if (result.result?.case === "sweep" && result.result.value.swept < sweepCount) this.#swept = compacted;
     }
   }
 
   async #propose(body: KeyOperation): Promise<KeyResult> {
-    const outcome = accepted(await this.#replica.propose([operation(this.#view, body)]));
+    const { signal } = this.#closing;
+    const outcome = accepted(await this.#replica.propose([operation(this.#view, body)], { signal }));
     return outcome.results[0] as KeyResult;
   }
 
-  /** Ends after the step under way. */
+  /** Does not wait for a step under way: the others that it may need may not be there. */
   async close(): Promise<void> {
-    this.#closed = true;
+    this.#closing.abort();
     this.#timer?.cancel();
     await this.#working;
   }

@@ -3,7 +3,8 @@
  */
 import { compareBytes, equalBytes, HoldfastError, throwIfAborted, toHex } from "../../base/index.ts";
 import { PageMissing } from "../../tree/index.ts";
-import type { TreeEdit, TreeEntry, TreeRangeOptions, TreeSnapshot } from "../../tree/index.ts";
+import type { TreeEdit, TreeEntry, TreeRangeOptions } from "../../tree/index.ts";
+import type { HeldState } from "../held.ts";
 import { StoredRecord } from "./key-operation.ts";
 import type { KeyedRecord, KeySpan } from "./key-operation.ts";
 import type { KeyQuery } from "./key-source.ts";
@@ -34,7 +35,7 @@ export function checkPast(reads: Pick<Reads, "get">, at: number, now: number): v
 }
 
 /** The same in a snapshot. */
-export async function checkPastIn(tree: TreeSnapshot, at: number, now: number): Promise<void> {
+export async function checkPastIn(tree: HeldState["tree"], at: number, now: number): Promise<void> {
   const stored = await tree.get(compactionKey);
   checkRetained(at, now, compactRevision({ get: () => stored }));
 }
@@ -109,7 +110,10 @@ function existing(version: StoredRecord | undefined): StoredRecord | undefined {
 }
 
 /** Runs synchronous reads on a snapshot, from their beginning whenever a page had to be loaded. */
-async function readSnapshot<T>(tree: TreeSnapshot, query: (reads: Pick<Reads, "get" | "entries">) => T): Promise<T> {
+async function readSnapshot<T>(
+  tree: HeldState["tree"],
+  query: (reads: Pick<Reads, "get" | "entries">) => T,
+): Promise<T> {
   const reads = {
     get: (key: Uint8Array) => tree.getSync(key),
     entries: (range?: TreeRangeOptions) => tree.entriesSync(range),
@@ -126,7 +130,7 @@ async function readSnapshot<T>(tree: TreeSnapshot, query: (reads: Pick<Reads, "g
 
 /** The versions and deletions of a key that can be read, oldest first. */
 export async function versionsOf(
-  tree: TreeSnapshot,
+  tree: HeldState["tree"],
   key: Uint8Array,
   signal: AbortSignal | undefined,
 ): Promise<StoredRecord[]> {
@@ -171,7 +175,7 @@ function toKeyed({ key, value }: TreeEntry, keysOnly: boolean): KeyedRecord {
 
 /** The keys of a span in a snapshot, as the query wants them, in batches. */
 export async function* listSnapshot(
-  tree: TreeSnapshot,
+  tree: HeldState["tree"],
   query: KeyQuery,
   signal: AbortSignal | undefined,
 ): AsyncGenerator<KeyedRecord[], void, undefined> {
@@ -188,7 +192,7 @@ export async function* listSnapshot(
 }
 
 async function* currentBatches(
-  tree: TreeSnapshot,
+  tree: HeldState["tree"],
   span: KeySpan,
   reverse: boolean,
   keysOnly: boolean,
@@ -202,7 +206,7 @@ async function* currentBatches(
 
 /** Two walks side by side, over the keys there are now and over those that have been deleted; each key is in one. */
 async function* pastBatches(
-  tree: TreeSnapshot,
+  tree: HeldState["tree"],
   { span, reverse = false, keysOnly = false }: KeyQuery,
   at: number,
   signal: AbortSignal | undefined,

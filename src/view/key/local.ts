@@ -1,5 +1,5 @@
 /** Keys of a replica in this process. */
-import { throwIfAborted } from "../../base/index.ts";
+import { abortable, throwIfAborted } from "../../base/index.ts";
 import type { Clock, Revision } from "../../base/index.ts";
 import type { CommandOutcome, Operation, ProposeOptions } from "../command.ts";
 import type { Replica } from "../replica.ts";
@@ -31,8 +31,10 @@ export class LocalKeys implements KeySource {
 
   async #fresh({ consistency, atLeast, signal }: ReadOptions): Promise<void> {
     throwIfAborted(signal);
-    if (atLeast !== undefined && atLeast > this.#replica.revision) await this.#replica.reachRevision(atLeast);
-    else if (consistency !== "local") await this.#replica.linearize();
+    // The other members of the log may be out of reach, and the caller need not wait for them.
+    if (atLeast !== undefined && atLeast > this.#replica.revision) {
+      await abortable(this.#replica.reachRevision(atLeast), signal);
+    } else if (consistency !== "local") await abortable(this.#replica.linearize(), signal);
     throwIfAborted(signal);
   }
 
@@ -67,13 +69,13 @@ export class LocalKeys implements KeySource {
       });
       return;
     }
-    const { tree, revision } = this.#replica.snapshot();
+    const { tree, revision, release } = this.#replica.snapshot();
     try {
       if (at !== undefined) await checkPastIn(tree, at, revision);
       for await (const records of listSnapshot(tree, query, options.signal))
         yield { revision: at ?? revision, records };
     } finally {
-      tree.release();
+      release();
     }
   }
 
@@ -95,11 +97,11 @@ export class LocalKeys implements KeySource {
 
   async history(key: Uint8Array, options: ReadOptions): Promise<readonly KeyVersion[]> {
     await this.#fresh(options);
-    const { tree } = this.#replica.snapshot();
+    const { tree, release } = this.#replica.snapshot();
     try {
       return await versionsOf(tree, key, options.signal);
     } finally {
-      tree.release();
+      release();
     }
   }
 

@@ -1,13 +1,17 @@
 /**
- * Keys of a replica elsewhere. Reads are repeated when a connection is lost; lists and watches go on where they were, so
- * that nothing is lost or doubled.
+ * Keys of a replica elsewhere. Reads are repeated, on another member where there is one; lists and watches go on where
+ * they were, so that nothing is lost or doubled.
+ *
+ * 1. What is asked of a revision (`at`, the rest of a list, a watch from there on) is answered by a member that has it:
+ *    one that lags behind catches up first.
+ * 2. A watch tells nobody of a revision below one that it has told of before.
  */
 import { concatBytes, HoldfastError, revision as toRevision } from "../../base/index.ts";
-import type { Env, Revision } from "../../base/index.ts";
+import type { Clock, Env, Revision } from "../../base/index.ts";
 import type { RpcClient, Stub } from "../../rpc/index.ts";
 import type { CommandOutcome, Operation, ProposeOptions, Proposer } from "../command.ts";
-import { backOff, Deadline, retried } from "../remote.ts";
-import type { RemoteOptions } from "../remote.ts";
+import { RemoteCalls, unchanging } from "../remote-calls.ts";
+import type { RemoteCall, RemoteOptions } from "../remote-calls.ts";
 import type { KeyedRecord, KeySpan, StoredRecord } from "./key-operation.ts";
 import type {
   KeyBatch,
@@ -19,116 +23,183 @@ import type {
   WatchQuery,
   WatchStep,
 } from "./key-source.ts";
+import { LiveStreams } from "./remote-streams.ts";
 import { KeyService } from "./service.ts";
 
-/** A watch learns so often how far it has come, so that it can go on after a compaction although nothing happened. */
-const progressDefaultMs = 60_000;
+/**
+ * A watch learns at least so often how far it has come, so that it can go on elsewhere although nothing of its keys has
+ * happened and what did happen has been compacted: the usual history of 100,000 revisions lasts for 5 s at 20,000 writes
+ * a second. An idle watch costs its member one message of some 20 bytes in this time.
+ */
+const progressMaxMs = 5_000;
+
+const finite = { endless: false };
+const endless = { endless: true };
 
 export class RemoteKeys implements KeySource {
   readonly shared = false;
-  readonly #env: Pick<Env, "clock" | "random">;
+  readonly #calls: RemoteCalls;
   readonly #stub: Stub<(typeof KeyService)["methods"]>;
   readonly #proposer: Proposer;
-  readonly #timeoutMs: number;
+  readonly #streams: LiveStreams;
 
   constructor(env: Pick<Env, "clock" | "random">, client: RpcClient, proposer: Proposer, options: RemoteOptions) {
-    this.#env = env;
-    this.#stub = client.use(KeyService);
+    this.#calls = new RemoteCalls(env, client, options);
+    const stub = client.use(KeyService);
+    this.#stub = stub;
     this.#proposer = proposer;
-    this.#timeoutMs = options.timeoutMs;
+    this.#streams = new LiveStreams(env.clock, client, (timeoutMs) => stub.revision({ freshness: {} }, { timeoutMs }));
   }
 
   propose(operations: readonly Operation[], options?: ProposeOptions): Promise<CommandOutcome> {
     return this.#proposer.propose(operations, options);
   }
 
-  #retried<T>(
-    signal: AbortSignal | undefined,
-    call: (options: ReturnType<Deadline["options"]>) => Promise<T>,
-  ): Promise<T> {
-    return retried(this.#env, new Deadline(this.#env.clock, this.#timeoutMs), signal, call);
-  }
-
   async get(key: Uint8Array, at: number | undefined, options: ReadOptions): Promise<StoredRecord | undefined> {
-    const request = { key, at, freshness: toFreshness(options) };
-    return (await this.#retried(options.signal, (callOptions) => this.#stub.get(request, callOptions))).record;
+    const request = { key, at, freshness: toFreshness(options, at) };
+    return (await this.#calls.repeated(options.signal, (callOptions) => this.#stub.get(request, callOptions))).record;
   }
 
   async *list(query: KeyQuery, options: ReadOptions): AsyncGenerator<KeyBatch, void, undefined> {
     let rest = query;
-    let deadline = new Deadline(this.#env.clock, this.#timeoutMs);
-    for (let attempt = 1; ; attempt++) {
+    let call = this.#calls.begin(options.signal);
+    for (;;) {
+      const request = { ...rest, freshness: toFreshness(options, rest.at) };
+      const stream = this.#stub.list(request, streamOptions(options.signal));
       try {
-        const request = { ...rest, freshness: toFreshness(options) };
-        for await (const { revision, records } of this.#stub.list(request, streamOptions(options.signal))) {
-          const whole = records.map(toKeyed);
-          yield { revision, records: whole };
-          rest = behind(rest, revision, whole);
-          attempt = 1;
-          deadline = new Deadline(this.#env.clock, this.#timeoutMs);
+        for (;;) {
+          const batch = await this.#calls.next(stream, call);
+          if (batch === undefined) return;
+          this.#streams.add(stream, finite);
+          const records = batch.records.map(toKeyed);
+          yield { revision: batch.revision, records };
+          rest = behind(rest, batch.revision, records);
+          call = this.#calls.begin(options.signal);
         }
-        return;
       } catch (error) {
-        if (!isLost(error) || deadline.passed) throw error;
+        if (!isLost(error)) throw unchanging(error);
+        await call.again(error, false);
+      } finally {
+        this.#streams.delete(stream);
+        void stream.return?.();
       }
-      await backOff(this.#env, attempt, options.signal);
     }
   }
 
   async count(span: KeySpan, at: number | undefined, options: ReadOptions): Promise<number> {
-    const request = { span, at, freshness: toFreshness(options) };
-    return (await this.#retried(options.signal, (callOptions) => this.#stub.count(request, callOptions))).count;
+    const request = { span, at, freshness: toFreshness(options, at) };
+    return (await this.#calls.repeated(options.signal, (callOptions) => this.#stub.count(request, callOptions))).count;
   }
 
   async *watch(query: WatchQuery, signal: AbortSignal | undefined): AsyncGenerator<WatchStep, void, undefined> {
-    // Where to go on if the connection is lost.
-    let { from, skip = 0 } = query;
-    const { without = "nothing", progressMs = progressDefaultMs, ...rest } = query;
-    for (let attempt = 1; ; attempt++) {
+    const place = new WatchPlace(this.#calls.clock, query);
+    const { without = "nothing", ...rest } = query;
+    const progressMs = Math.min(query.progressMs ?? progressMaxMs, progressMaxMs);
+    let call: RemoteCall | undefined;
+    for (;;) {
+      const request = { ...rest, without, progressMs, ...place.begin() } as const;
+      const stream = this.#stub.watch(request, streamOptions(signal));
       try {
-        let begun = false;
-        for await (const response of this.#stub.watch(
-          { ...rest, without, progressMs, from, skip },
-          streamOptions(signal),
-        )) {
-          attempt = 1;
+        for await (const response of stream) {
+          call = undefined;
+          this.#streams.add(stream, endless);
           const events = response.events.map(toEvent);
-          const { revision, more } = response;
-          if (more) [from, skip] = [revision, (from === revision ? skip : 0) + events.length];
-          // A watch that is to begin in the future hears of the revisions before.
-          else if (from === undefined || revision >= from) [from, skip] = [revision + 1, 0];
-          if (events.length > 0 || (begun && query.progressMs !== undefined)) yield { revision, events };
-          begun = true;
+          if (place.pass(response.revision, events.length, response.more))
+            yield { revision: response.revision, events };
         }
         throw new HoldfastError("unavailable", "the member ended the watch");
       } catch (error) {
+        if (!isLost(error)) throw unchanging(error);
         // It waits for a member as long as its caller waits for it.
-        if (!isLost(error)) throw error;
+        call ??= this.#calls.begin(signal, Number.POSITIVE_INFINITY);
+        await call.again(error, false);
+      } finally {
+        this.#streams.delete(stream);
       }
-      await backOff(this.#env, attempt, signal);
     }
   }
 
   async history(key: Uint8Array, options: ReadOptions): Promise<readonly KeyVersion[]> {
-    return this.#retried(options.signal, async (callOptions) => {
+    return this.#calls.repeated(options.signal, async (callOptions) => {
       const all: StoredRecord[] = [];
-      const request = { key, freshness: toFreshness(options) };
+      const request = { key, freshness: toFreshness(options, undefined) };
       for await (const { versions } of this.#stub.history(request, callOptions)) all.push(...versions);
       return all;
     });
   }
 
   async revision(options: ReadOptions): Promise<Revision> {
-    const request = { freshness: toFreshness(options) };
-    const { revision } = await this.#retried(options.signal, (callOptions) =>
+    const request = { freshness: toFreshness(options, undefined) };
+    const { revision } = await this.#calls.repeated(options.signal, (callOptions) =>
       this.#stub.revision(request, callOptions),
     );
     return toRevision(revision);
   }
 }
 
-function toFreshness({ consistency, atLeast }: ReadOptions): { local: boolean; atLeast: number | undefined } {
-  return { local: consistency === "local", atLeast };
+/** Where a watch is: what to ask for when it has to begin again elsewhere. */
+class WatchPlace {
+  /** The first revision of which not everything was handed over; undefined until a member has said where it begins. */
+  #from: number | undefined;
+  /** Events of that revision that were handed over. */
+  #skip: number;
+  readonly #clock: Clock;
+  /** How often its caller wants to hear of progress. */
+  readonly #progressMs: number | undefined;
+  #toldMs: number;
+  #toldRevision = 0;
+  /** The first message of a stream says where it begins. */
+  #begins = true;
+
+  constructor(clock: Clock, { from, skip = 0, progressMs }: WatchQuery) {
+    this.#clock = clock;
+    this.#from = from;
+    this.#skip = skip;
+    this.#progressMs = progressMs;
+    this.#toldMs = clock.monotonicMs();
+  }
+
+  /** A stream begins from here. */
+  begin(): { readonly from: number | undefined; readonly skip: number } {
+    this.#begins = true;
+    return { from: this.#from, skip: this.#skip };
+  }
+
+  /** Takes note of a message of the member; true if its events, or that there were none, are to be told. */
+  pass(revision: number, eventCount: number, more: boolean): boolean {
+    const begins = this.#begins;
+    this.#begins = false;
+    if (more) {
+      this.#skip = (this.#from === revision ? this.#skip : 0) + eventCount;
+      this.#from = revision;
+    } else if (this.#from === undefined || revision >= this.#from) {
+      // A watch that is to begin in the future hears of the revisions before.
+      this.#from = revision + 1;
+      this.#skip = 0;
+    }
+    if (eventCount === 0 && (begins || !this.#tellsProgress(revision))) return false;
+    this.#toldMs = this.#clock.monotonicMs();
+    this.#toldRevision = revision;
+    return true;
+  }
+
+  /** The member tells more often than the caller may want to know. */
+  #tellsProgress(revision: number): boolean {
+    if (this.#progressMs === undefined || revision < this.#toldRevision) return false;
+    return this.#progressMs <= progressMaxMs || this.#clock.monotonicMs() >= this.#toldMs + this.#progressMs;
+  }
+}
+
+/**
+ * What is asked of a revision needs that revision and nothing newer: such a state does not change. Else what the caller
+ * wants.
+ */
+function toFreshness(
+  { consistency, atLeast }: ReadOptions,
+  at: number | undefined,
+): { local: boolean; atLeast: number | undefined } {
+  if (at === undefined) return { local: consistency === "local", atLeast };
+  return { local: true, atLeast: Math.max(at, atLeast ?? 0) };
 }
 
 /** A stream may take as long as its reader. */
@@ -136,7 +207,7 @@ function streamOptions(signal: AbortSignal | undefined): { signal?: AbortSignal 
   return signal === undefined ? {} : { signal };
 }
 
-function isLost(error: unknown): boolean {
+function isLost(error: unknown): error is HoldfastError {
   return error instanceof HoldfastError && error.code === "unavailable";
 }
 

@@ -7,6 +7,9 @@
  *     within one in the order of the command.
  *  2. `#ring` holds every change of the revisions from `#ringFrom` on.
  *  3. A watcher that waits has been shown everything below its `next`, and no event of its span has come since.
+ *
+ * When a newer state is installed, the ring begins anew behind it. The changes in between are in its tree, unless they
+ * have been compacted there: a watcher reads them like any that it is behind.
  */
 import {
   abortable,
@@ -46,6 +49,7 @@ export class WatchHub {
   readonly #clock: Clock;
   readonly #replica: Replica;
   readonly #unsubscribe: () => void;
+  readonly #unlisten: () => void;
   readonly #index = new WatcherIndex();
   /** In order. */
   #ring: PastChange[] = [];
@@ -60,6 +64,7 @@ export class WatchHub {
     this.#unsubscribe = replica.subscribe({ id: keyViewId }, (revision, events) =>
       this.#add(revision, events as readonly KeyChange[]),
     );
+    this.#unlisten = replica.onInstall((before) => this.#beginAnew(before));
     void replica.failed.then(() => this.close());
   }
 
@@ -74,6 +79,15 @@ export class WatchHub {
       if (this.#index.size > 0) this.#index.matching(key, (watcher) => wakeFor(watcher, revision));
     }
     if (this.#ring.length > ringCountMax || this.#ringSize > ringSizeMax) this.#shrink();
+  }
+
+  /** The state has jumped from a revision to a later one, and nobody was told of the changes in between. */
+  #beginAnew(before: number): void {
+    this.#ring = [];
+    this.#ringSize = 0;
+    this.#ringFrom = this.#replica.revision + 1;
+    // Up to `before`, those that wait have missed nothing. What has been compacted of that is no loss.
+    if (this.#replica.revision > before) this.#index.each((watcher) => wakeFor(watcher, before + 1));
   }
 
   /** Gives up the older half, up to the beginning of a revision. */
@@ -91,8 +105,7 @@ export class WatchHub {
    * compacted, `cancelled` when the signal aborts, `unavailable` when the store closes.
    */
   async *watch(query: WatchQuery, signal: AbortSignal | undefined): AsyncGenerator<WatchStep, void, undefined> {
-    await this.#replica.linearize();
-    throwIfAborted(signal);
+    await abortable(this.#replica.linearize(), signal);
     if (query.from !== undefined && query.from > 0) await this.#checkRetained(query.from);
     const watcher: Watcher = {
       span: query.span,
@@ -213,6 +226,7 @@ export class WatchHub {
   close(): void {
     this.#closed = true;
     this.#unsubscribe();
+    this.#unlisten();
     this.#index.each((watcher) => watcher.wake?.resolve());
   }
 }

@@ -1,4 +1,5 @@
 /** Leases of a replica in this process. */
+import { abortable } from "../../base/index.ts";
 import type { CommandOutcome, Operation, ProposeOptions } from "../command.ts";
 import type { Replica } from "../replica.ts";
 import type { LeaseInfo, LeaseSource } from "./leases.ts";
@@ -27,14 +28,14 @@ export class LocalLeases implements LeaseSource {
   }
 
   async *list(signal: AbortSignal | undefined): AsyncGenerator<LeaseInfo, void, undefined> {
-    await this.#replica.linearize();
-    const { tree } = this.#replica.snapshot();
+    await abortable(this.#replica.linearize(), signal);
+    const { tree, release } = this.#replica.snapshot();
     try {
       for await (const batch of tree.entries({ ...allLeases, signal })) {
         for (const { key, value } of batch) yield this.#describe(leaseIdOf(key), value, []);
       }
     } finally {
-      tree.release();
+      release();
     }
   }
 

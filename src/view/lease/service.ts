@@ -1,11 +1,11 @@
 /** Reads of leases over the network: both halves. */
-import { bool, bytes, embed, message, repeated, uint64, uint64Big } from "../../base/index.ts";
+import { bool, bytes, embed, HoldfastError, message, repeated, uint64, uint64Big } from "../../base/index.ts";
 import type { Env } from "../../base/index.ts";
 import { contract, implement, serverStream, unary } from "../../rpc/index.ts";
 import type { RpcClient, Service, Stub } from "../../rpc/index.ts";
 import type { CommandOutcome, Operation, ProposeOptions, Proposer } from "../command.ts";
-import { Deadline, retried } from "../remote.ts";
-import type { RemoteOptions } from "../remote.ts";
+import { RemoteCalls, unchanging } from "../remote-calls.ts";
+import type { RemoteOptions } from "../remote-calls.ts";
 import type { LeaseInfo, LeaseSource } from "./leases.ts";
 
 const InfoRequest = message("holdfast.lease.InfoRequest", { id: uint64Big(1), keys: bool(2) });
@@ -40,16 +40,14 @@ function whole(info: LeaseInfo | undefined): LeaseInfo | undefined {
 }
 
 export class RemoteLeases implements LeaseSource {
-  readonly #env: Pick<Env, "clock" | "random">;
+  readonly #calls: RemoteCalls;
   readonly #stub: Stub<(typeof LeaseService)["methods"]>;
   readonly #proposer: Proposer;
-  readonly #timeoutMs: number;
 
   constructor(env: Pick<Env, "clock" | "random">, client: RpcClient, proposer: Proposer, options: RemoteOptions) {
-    this.#env = env;
+    this.#calls = new RemoteCalls(env, client, options);
     this.#stub = client.use(LeaseService);
     this.#proposer = proposer;
-    this.#timeoutMs = options.timeoutMs;
   }
 
   propose(operations: readonly Operation[], options?: ProposeOptions): Promise<CommandOutcome> {
@@ -57,11 +55,30 @@ export class RemoteLeases implements LeaseSource {
   }
 
   async info(id: bigint, keys: boolean, signal: AbortSignal | undefined): Promise<LeaseInfo | undefined> {
-    const deadline = new Deadline(this.#env.clock, this.#timeoutMs);
-    return (await retried(this.#env, deadline, signal, (options) => this.#stub.info({ id, keys }, options))).info;
+    return (await this.#calls.repeated(signal, (options) => this.#stub.info({ id, keys }, options))).info;
   }
 
-  list(signal: AbortSignal | undefined): AsyncIterable<LeaseInfo> {
-    return this.#stub.list({}, signal === undefined ? {} : { signal });
+  /** In the order of ids, each once. Where it had to begin again, those behind are of a later state. */
+  async *list(signal: AbortSignal | undefined): AsyncGenerator<LeaseInfo, void, undefined> {
+    let last = 0n;
+    for (;;) {
+      let call = this.#calls.begin(signal);
+      const stream = this.#stub.list({}, signal === undefined ? {} : { signal });
+      try {
+        for (;;) {
+          const info = await this.#calls.next(stream, call);
+          if (info === undefined) return;
+          if (info.id <= last) continue;
+          yield info;
+          last = info.id;
+          call = this.#calls.begin(signal);
+        }
+      } catch (error) {
+        if (!(error instanceof HoldfastError) || error.code !== "unavailable") throw unchanging(error);
+        await call.again(error, false);
+      } finally {
+        void stream.return?.();
+      }
+    }
   }
 }

@@ -1,0 +1,133 @@
+/**
+ * Another member, as this one talks to it: one stream of messages towards it, and calls.
+ *
+ * Messages go in order as long as the stream lasts. When it breaks, what was waiting is lost and its owner is told, once; the
+ * next message begins another.
+ */
+import { asHoldfastError, Signal } from "../../base/index.ts";
+import type { Env, HoldfastError, Infer } from "../../base/index.ts";
+import type { RaftMessage } from "../../raft/index.ts";
+import { RpcClient } from "../../rpc/index.ts";
+import type { Stub } from "../../rpc/index.ts";
+import { RaftService, toWire } from "./wire.ts";
+import type { RaftEnvelope } from "./wire.ts";
+
+export interface PeerHost {
+  /** Messages to this member were lost. */
+  unreachable(id: number): void;
+  /** It says that this member may not talk to it. */
+  denied(error: HoldfastError): void;
+  /** Where this member is reached, as far as it knows. */
+  ownAddress(): string;
+}
+
+/** Messages that wait for the stream, and bytes of records in them; beyond it all of them are given up. */
+const waitingCountMax = 4_096;
+const waitingSizeMax = 33_554_432;
+/** How long after a stream broke another may begin. */
+const pauseMs = 20;
+
+export class Peer {
+  readonly id: number;
+  readonly address: string;
+  readonly stub: Stub<(typeof RaftService)["methods"]>;
+  readonly #env: Env;
+  readonly #client: RpcClient;
+  readonly #hello: { readonly cluster: Uint8Array; readonly from: number; readonly to: number };
+  readonly #host: PeerHost;
+  readonly #filled = new Signal();
+  #waiting: RaftMessage[] = [];
+  #waitingSize = 0;
+  #streaming = false;
+  #notBeforeMs = 0;
+  #closed = false;
+
+  constructor(env: Env, address: string, hello: Peer["hello"], host: PeerHost) {
+    this.#env = env;
+    this.id = hello.to;
+    this.address = address;
+    this.#hello = hello;
+    this.#host = host;
+    // A leader must learn soon that a member is back, and a member that its leader is gone.
+    const patience = { backoffMinMs: 20, backoffMaxMs: 500, keepAliveMs: 1_000, keepAliveTimeoutMs: 2_000 };
+    this.#client = new RpcClient(env, address, { ...patience, connectTimeoutMs: 2_000, windowSize: 4_194_304 });
+    this.stub = this.#client.use(RaftService);
+  }
+
+  get hello(): { readonly cluster: Uint8Array; readonly from: number; readonly to: number } {
+    return this.#hello;
+  }
+
+  send(message: RaftMessage): void {
+    if (this.#closed) return;
+    if (message.kind === "append") for (const { size } of message.entries) this.#waitingSize += size;
+    this.#waiting.push(message);
+    if (this.#waiting.length > waitingCountMax || this.#waitingSize > waitingSizeMax) this.#giveUp();
+    else if (this.#streaming) this.#filled.notify();
+    else if (this.#env.clock.monotonicMs() >= this.#notBeforeMs) void this.#stream();
+  }
+
+  #giveUp(): void {
+    this.#waiting = [];
+    this.#waitingSize = 0;
+    this.#host.unreachable(this.id);
+  }
+
+  async #stream(): Promise<void> {
+    this.#streaming = true;
+    const ending = new AbortController();
+    try {
+      await this.stub.messages(this.#envelopes(ending.signal), { timeoutMs: Number.POSITIVE_INFINITY });
+    } catch (error) {
+      const failure = asHoldfastError(error);
+      if (failure.code === "denied") this.#host.denied(failure);
+      else this.#env.logger.log("debug", "messages to a member were cut", { member: this.id, error: failure.message });
+    }
+    ending.abort();
+    this.#filled.notify();
+    this.#streaming = false;
+    this.#notBeforeMs = this.#env.clock.monotonicMs() + pauseMs;
+    if (!this.#closed) this.#giveUp();
+  }
+
+  /** What is to be sent, all that waits in one piece. */
+  async *#envelopes(signal: AbortSignal): AsyncGenerator<Partial<Infer<typeof RaftEnvelope>>, void, undefined> {
+    yield { ...this.#hello, address: this.#host.ownAddress() };
+    while (!this.#closed && !signal.aborted) {
+      if (this.#waiting.length === 0) {
+        await this.#filled.wait();
+        continue;
+      }
+      const messages = this.#waiting;
+      this.#waiting = [];
+      this.#waitingSize = 0;
+      for (const part of parts(messages)) yield { messages: part.map(toWire) } as Partial<Infer<typeof RaftEnvelope>>;
+    }
+  }
+
+  close(): Promise<void> {
+    this.#closed = true;
+    this.#filled.notify();
+    return this.#client.close();
+  }
+}
+
+/** Bytes of records in one envelope, unless one message alone has more. */
+const envelopeSizeMax = 1_048_576;
+
+function* parts(messages: readonly RaftMessage[]): Generator<readonly RaftMessage[], void, undefined> {
+  let begin = 0;
+  let size = 0;
+  for (let index = 0; index < messages.length; index++) {
+    const message = messages[index] as RaftMessage;
+    let own = 64;
+    if (message.kind === "append") for (const entry of message.entries) own += entry.size;
+    if (index > begin && size + own > envelopeSizeMax) {
+      yield messages.slice(begin, index);
+      begin = index;
+      size = 0;
+    }
+    size += own;
+  }
+  yield begin === 0 ? messages : messages.slice(begin);
+}

@@ -1,0 +1,111 @@
+/**
+ * Those who ask for the tail of a replicated log. All who wait when a question goes out share it; who comes later shares
+ * the next, since an answer says nothing about what was acknowledged after its question.
+ */
+import { deferred, position } from "../../base/index.ts";
+import type { Clock, Deferred, HoldfastError, Position } from "../../base/index.ts";
+import type { Raft, ReadOutcome } from "../../raft/index.ts";
+import { noMajority } from "./appends.ts";
+import type { Peer } from "./peer.ts";
+
+interface Question {
+  readonly done: Deferred<Position>;
+  readonly sinceMs: number;
+}
+
+/** How long one question to the leader may take. */
+const callTimeoutMs = 1_000;
+
+export class Tails {
+  readonly #clock: Clock;
+  readonly #unavailableMs: number;
+  #waiting: Question[] = [];
+  readonly #asked = new Map<number, readonly Question[]>();
+  #calling: readonly Question[] | undefined;
+  #pausing = false;
+  #nextId = 1;
+
+  constructor(clock: Clock, unavailableMs: number) {
+    this.#clock = clock;
+    this.#unavailableMs = unavailableMs;
+  }
+
+  add(): Promise<Position> {
+    const done = deferred<Position>();
+    this.#waiting.push({ done, sinceMs: this.#clock.monotonicMs() });
+    return done.promise;
+  }
+
+  /** Asks: the machine if this member leads, else `leader` if one is known. */
+  advance(raft: Raft, leader: Peer | undefined, wake: () => void): void {
+    if (this.#waiting.length === 0) return;
+    if (raft.role === "leader") {
+      const id = this.#nextId++;
+      this.#asked.set(id, this.#waiting);
+      this.#waiting = [];
+      raft.step({ kind: "read", id });
+    } else if (leader !== undefined && this.#calling === undefined && !this.#pausing) {
+      void this.#call(leader, wake);
+    }
+  }
+
+  /** The machine's answer. */
+  answered(id: number, outcome: ReadOutcome): void {
+    const questions = this.#asked.get(id) ?? [];
+    this.#asked.delete(id);
+    if (outcome.ok) resolveAll(questions, outcome.position);
+    else this.#waiting = [...questions, ...this.#waiting];
+  }
+
+  async #call(leader: Peer, wake: () => void): Promise<void> {
+    const questions = this.#waiting;
+    this.#calling = questions;
+    this.#waiting = [];
+    const { cluster, to } = leader.hello;
+    try {
+      const { position: tail } = await leader.stub.tail({ cluster, to }, { timeoutMs: callTimeoutMs });
+      resolveAll(questions, tail);
+    } catch {
+      // Whoever leads now is asked again, until it takes too long.
+      this.#waiting = [...questions, ...this.#waiting];
+      this.#pausing = true;
+    }
+    this.#calling = undefined;
+    wake();
+  }
+
+  /** Once a tick. */
+  expire(): void {
+    this.#pausing = false;
+    const beforeMs = this.#clock.monotonicMs() - this.#unavailableMs;
+    const oldest = this.#waiting[0] ?? [...this.#asked.values()][0]?.[0];
+    if (oldest === undefined || oldest.sinceMs > beforeMs) return;
+    const late = ({ sinceMs }: Question) => sinceMs <= beforeMs;
+    rejectAll(this.#waiting.filter(late), noMajority(this.#unavailableMs));
+    this.#waiting = this.#waiting.filter((question) => !late(question));
+    for (const [id, questions] of this.#asked) {
+      rejectAll(questions.filter(late), noMajority(this.#unavailableMs));
+      this.#asked.set(
+        id,
+        questions.filter((question) => !late(question)),
+      );
+    }
+  }
+
+  /** Nothing goes on any more. */
+  fail(error: HoldfastError): void {
+    rejectAll(this.#waiting, error);
+    for (const questions of this.#asked.values()) rejectAll(questions, error);
+    rejectAll(this.#calling ?? [], error);
+    this.#waiting = [];
+    this.#asked.clear();
+  }
+}
+
+function resolveAll(questions: readonly Question[], tail: number): void {
+  for (const { done } of questions) done.resolve(position(tail));
+}
+
+function rejectAll(questions: readonly Question[], error: HoldfastError): void {
+  for (const { done } of questions) done.reject(error);
+}

@@ -1,0 +1,100 @@
+/**
+ * What lies under a store: its log, its blobs and its checkpoints.
+ *
+ * In the data directory of a store on its own: `log/` the journal, `blobs/` the packs, `checkpoints/`, and the lock. A
+ * member of a cluster has `raft/` instead of `log/`, and the file `member`.
+ */
+import { HoldfastError } from "../base/index.ts";
+import type { DiskLock, Env } from "../base/index.ts";
+import { MemoryBlobStore, PackBlobStore } from "../blob/index.ts";
+import { FileEngine, MemoryEngine } from "../log/index.ts";
+import type { JournalReport, LogEngine } from "../log/index.ts";
+import { DiskCheckpoints, MemoryCheckpoints } from "../view/index.ts";
+import type { CheckpointStore } from "../view/index.ts";
+import type { OpenOptions } from "./open-options.ts";
+
+/** Where a store on its own has its log, and where a member of a cluster has it. */
+export const logDirectory = "log";
+export const raftDirectory = "raft";
+
+/** What an engine with files says of them. */
+export interface LogFiles {
+  /** Bytes of the files, and bytes written to them since they were opened. */
+  readonly size: number;
+  readonly writtenSize: number;
+  verify(options?: { readonly signal?: AbortSignal }): AsyncIterable<JournalReport>;
+}
+
+export interface Storage {
+  readonly log: LogEngine;
+  /** Absent for a log that is only in memory. */
+  readonly files: LogFiles | undefined;
+  readonly blobs: PackBlobStore | MemoryBlobStore;
+  readonly checkpoints: CheckpointStore;
+  /** Released when the storage is closed. */
+  readonly lock: DiskLock | undefined;
+}
+
+export function memoryStorage(env: Env): Storage {
+  const blobs = new MemoryBlobStore(env);
+  return { log: new MemoryEngine(), files: undefined, blobs, checkpoints: new MemoryCheckpoints(), lock: undefined };
+}
+
+/** Opens the storage of a store on its own, or makes it. When it fails, the lock is still held. */
+export async function openFiles(env: Env, options: OpenOptions, lock: DiskLock): Promise<Storage> {
+  const blobs = await openBlobs(env, options);
+  try {
+    const log = await FileEngine.open(env, logDirectory, segmentSizes(options));
+    return { log, files: log, blobs, checkpoints: openCheckpoints(env), lock };
+  } catch (error) {
+    await blobs.close();
+    throw error;
+  }
+}
+
+export function openBlobs(env: Env, { packSizeMax }: OpenOptions): Promise<PackBlobStore> {
+  return PackBlobStore.open(env, "blobs", packSizeMax === undefined ? {} : { packSizeMax });
+}
+
+export function openCheckpoints(env: Env): CheckpointStore {
+  return new DiskCheckpoints(env, "checkpoints");
+}
+
+export function segmentSizes({ segmentSizeMin, segmentSizeMax }: OpenOptions): {
+  segmentSizeMin?: number;
+  segmentSizeMax?: number;
+} {
+  return {
+    ...(segmentSizeMin !== undefined && { segmentSizeMin }),
+    ...(segmentSizeMax !== undefined && { segmentSizeMax }),
+  };
+}
+
+/** In the order in which they depend on each other. */
+export async function closeStorage({ log, blobs, lock }: Storage): Promise<void> {
+  try {
+    await log.close();
+  } finally {
+    try {
+      await blobs.close();
+    } finally {
+      await lock?.release();
+    }
+  }
+}
+
+/** Names of what is in a directory; none where there is no directory. */
+export async function entriesOf(env: Pick<Env, "disk">, directory: string): Promise<string[]> {
+  try {
+    return await env.disk.list(directory);
+  } catch (error) {
+    if (error instanceof HoldfastError && error.code === "notFound") return [];
+    throw error;
+  }
+}
+
+/** Whether the directory holds a store of its own, or the beginnings of one. */
+export async function holdsStore(env: Pick<Env, "disk">): Promise<boolean> {
+  const found = [await entriesOf(env, logDirectory), await entriesOf(env, "checkpoints")];
+  return found.some((names) => names.length > 0);
+}

@@ -1,0 +1,218 @@
+/**
+ * What must be true when a simulated cluster has come to rest, whatever happened to it. The log that the members agree on
+ * is replayed on plain maps (`store-model.suite.ts`) and on a replica in memory that nothing ever disturbed, and everything
+ * that anybody was told is held against the two.
+ *
+ *  1. All members are at the same position with the same root, which is that of the undisturbed replica.
+ *  2. What a call was told that it did, it did: at that revision, with nothing else. What failed has done nothing. What is
+ *     unknown happened once or never. No value is there twice.
+ *  3. The history of the clients' calls is linearizable.
+ *  4. A watch delivered exactly what the log says, in its order, up to the end.
+ *  5. A read of what is here now found a state that there has been.
+ *  6. No lease ended early, and all have ended.
+ *  7. What each member keeps on its disk verifies, unless the disk was damaged.
+ */
+import assert from "node:assert/strict";
+import { toHex } from "../../base/index.ts";
+import type { Env } from "../../base/index.ts";
+import { MemoryBlobStore } from "../../blob/index.ts";
+import { MemoryEngine } from "../../log/index.ts";
+import type { LocalStore } from "../../member/index.ts";
+import { StoreModel } from "../../member/store-model.suite.ts";
+import type { ModelChanges, ModelRecord } from "../../member/store-model.suite.ts";
+import { makeViews, MemoryCheckpoints, Replica } from "../../view/index.ts";
+import type { CheckpointRecord } from "../../view/index.ts";
+import { checkLinearizable } from "../check/linearizability.ts";
+import type { Operation } from "../check/operation.ts";
+import { operationText } from "../check/operation.ts";
+import { driftMax } from "./faults.ts";
+import type { Inspector } from "./inspector.ts";
+import { unpadded } from "./notes.ts";
+import type { LeaseNotes, Notes, WatchNotes } from "./notes.ts";
+import { accountCount, balanceOf, balanceTotal } from "./workload.ts";
+
+/** One member at rest. */
+export interface Resting {
+  readonly name: string;
+  readonly store: LocalStore;
+  readonly env: Env;
+}
+
+/** Takes a checkpoint on every member; they must be equal (1). */
+export async function auditMembers(members: readonly Resting[], inspector: Inspector): Promise<CheckpointRecord> {
+  const records: CheckpointRecord[] = [];
+  for (const { store } of members) {
+    await store.checkpoint();
+    records.push(store.replica.lastCheckpoint);
+  }
+  const [first] = records as [CheckpointRecord];
+  for (const [index, record] of records.entries()) {
+    const names = `${members[index]?.name} and ${members[0]?.name}`;
+    assert.deepEqual(textOf(record), textOf(first), `the states of ${names}`);
+  }
+  const { env } = members[0] as Resting;
+  const log = wholeLog(inspector, first.position);
+  const twin = await replayUndisturbed(env, first, log);
+  assert.deepEqual(textOf(first), textOf(twin), "the state of the members and that of a replica that nothing disturbed");
+  return first;
+}
+
+function textOf(record: CheckpointRecord) {
+  return { ...record, rootHash: toHex(record.rootHash), seed: toHex(record.seed) };
+}
+
+function wholeLog({ records }: Inspector, end: number): Uint8Array[] {
+  return Array.from({ length: end }, (_, position) => {
+    const record = records[position];
+    assert.ok(record !== undefined, `no member has shown the record at position ${position}`);
+    return record;
+  });
+}
+
+async function replayUndisturbed(env: Env, { seed }: CheckpointRecord, records: readonly Uint8Array[]) {
+  const log = new MemoryEngine();
+  if (records.length > 0) await log.append(records);
+  const checkpoints = new MemoryCheckpoints();
+  await checkpoints.save({ position: 0, revision: 0, timeMs: 0, rootHash: new Uint8Array(0), seed, count: 0 });
+  const parts = { log, blobs: new MemoryBlobStore(env), checkpoints, views: makeViews().all };
+  const replica = await Replica.open(env, parts, { checkpointLogSizeMin: Number.POSITIVE_INFINITY });
+  const record = await replica.checkpoint();
+  await replica.close();
+  await log.close();
+  return record;
+}
+
+export function auditNotes(notes: Notes, inspector: Inspector, end: CheckpointRecord): void {
+  const model = new StoreModel();
+  model.replay(wholeLog(inspector, end.position));
+  assert.equal(end.revision, model.revision, "the revision at the end");
+  const changes = model.changes.map((changed) => new Map([...changed].map(([key, record]) => [key, unpaddedRecord(record)])));
+  const { operations } = notes.history;
+  auditValues(operations, changes);
+  for (const operation of operations) auditOperation(operation, changes);
+  auditAccounts(model);
+  checkLinearizable(operations);
+  for (const watch of notes.watches) auditWatch(watch, changes);
+  auditLocalReads(notes, changes);
+  for (const lease of notes.leases) auditLease(lease, changes, inspector);
+}
+
+function unpaddedRecord(record: ModelRecord | undefined): ModelRecord | undefined {
+  return record === undefined ? undefined : { ...record, value: unpadded(record.value) };
+}
+
+/** Every value stands at one revision at most; those of calls that failed, at none (2). */
+function auditValues(operations: readonly Operation[], changes: readonly ModelChanges[]): void {
+  const revisions = new Map<string, number>();
+  for (const [revision, changed] of changes.entries()) {
+    for (const [key, record] of changed) {
+      if (record === undefined) continue;
+      const earlier = revisions.get(record.value);
+      if (earlier !== undefined && earlier !== revision) {
+        assert.fail(`${key} = ${record.value} was written twice: at revision ${earlier} and at ${revision}`);
+      }
+      revisions.set(record.value, revision);
+    }
+  }
+  for (const operation of operations) {
+    const { action, outcome } = operation;
+    if (outcome.kind !== "failed" && outcome.kind !== "refused") continue;
+    for (const { value } of action.writes ?? []) {
+      const revision = value === undefined ? undefined : revisions.get(value);
+      if (revision === undefined) continue;
+      assert.fail(`${describe(operation)}, and yet it took effect, at revision ${revision}`);
+    }
+  }
+}
+
+function describe(operation: Operation): string {
+  const { client, begin, end } = operation;
+  return `${client} from ${begin.toFixed(3)} to ${end.toFixed(3)} ms: ${operationText(operation)}`;
+}
+
+/** A call that was told its revision made exactly that change (2). */
+function auditOperation(operation: Operation, changes: readonly ModelChanges[]): void {
+  const { action, outcome } = operation;
+  if (outcome.kind !== "ok" || outcome.revision === undefined) return;
+  const { writes = [] } = action;
+  if (writes.length === 0 || outcome.deleted === 0) return;
+  const changed = changes[outcome.revision];
+  assert.ok(changed !== undefined, `${describe(operation)}, and there is no such revision`);
+  for (const { key, value } of writes) {
+    const record = changed.get(key);
+    if (value === undefined && !changed.has(key)) continue;
+    if (record?.value === value) continue;
+    const found = [...changed].map(([name, one]) => `${name} = ${one?.value ?? "nothing"}`).join(", ");
+    assert.fail(`${describe(operation)}, and that revision says ${found}`);
+  }
+  const extra = [...changed.keys()].filter((key) => !writes.some((cell) => cell.key === key));
+  assert.deepEqual(extra, [], `${describe(operation)}: what else that revision changed`);
+}
+
+function auditAccounts(model: StoreModel): void {
+  const balances = [...model.keys].filter(([key]) => key.startsWith("acct/")).map(([, { value }]) => balanceOf(value));
+  if (balances.length === 0) return;
+  assert.equal(balances.length, accountCount, "the number of accounts");
+  assert.equal(balances.reduce((sum, balance) => sum + balance, 0), balanceTotal, "the sum of all accounts");
+}
+
+function auditWatch(watch: WatchNotes, changes: readonly ModelChanges[]): void {
+  const { client, prefix, from, steps, through, ended } = watch;
+  const name = `the watch of ${client} on "${prefix}" from revision ${from}`;
+  if (typeof ended === "object") assert.fail(`${name} ended: ${ended.error.message}`);
+  let at = 0;
+  let told = from - 1;
+  const seen = steps.filter((step) => {
+    if (!("progress" in step)) return true;
+    assert.ok(step.progress >= told, `${name} was told of progress to ${step.progress} after ${told}`);
+    told = step.progress;
+    return false;
+  }) as Exclude<(typeof steps)[number], { progress: number }>[];
+  for (let revision = from; revision <= through; revision++) {
+    // In a command the order of keys is that of its operations, which the model keeps too.
+    for (const [key, record] of changes[revision] ?? []) {
+      if (!key.startsWith(prefix)) continue;
+      const event = seen[at++];
+      const found = event === undefined ? undefined : [event.revision, event.key, event.value];
+      assert.deepEqual(found, [revision, key, record?.value], `event ${at} of ${name}`);
+    }
+  }
+  // Events behind what it knows to be complete: the beginning of one more revision.
+  for (const event of seen.slice(at)) {
+    const record = changes[event.revision]?.get(event.key);
+    assert.ok(event.revision > through && changes[event.revision]?.has(event.key), `${name}: an event too many`);
+    assert.equal(event.value, record?.value, `${name}: the event of ${event.key} at ${event.revision}`);
+  }
+}
+
+function auditLocalReads({ localReads }: Notes, changes: readonly ModelChanges[]): void {
+  for (const { client, key, record, endMs } of localReads) {
+    if (record === undefined) continue;
+    const found = changes[record.revision]?.get(key);
+    const what = `at ${endMs.toFixed(3)} ms ${client} read ${key} = ${record.value} of revision ${record.revision} locally`;
+    assert.equal(found?.value, record.value, what);
+  }
+}
+
+/** A key that goes with a lease is deleted no sooner than the lease's time after it was last kept alive (6). */
+function auditLease({ lease, key, ttlMs, aliveMs, revokedMs, client }: LeaseNotes, changes: readonly ModelChanges[], inspector: Inspector): void {
+  const deleted = changes.findIndex((changed) => changed.has(key) && changed.get(key) === undefined);
+  if (deleted < 0) {
+    assert.ok(!changes.some((changed) => changed.has(key)), `lease ${lease} of ${client} has not ended`);
+    return;
+  }
+  const endedMs = inspector.revisions.get(deleted)?.atMs;
+  if (endedMs === undefined || (revokedMs !== undefined && endedMs >= revokedMs)) return;
+  const leastMs = aliveMs + ttlMs * (1 - 2 * driftMax);
+  const what = `lease ${lease} of ${client}, kept alive for ${ttlMs} ms at ${aliveMs.toFixed(3)}, ended at ${endedMs.toFixed(3)} ms`;
+  assert.ok(endedMs >= leastMs, what);
+}
+
+/** (7) */
+export async function auditDisks(members: readonly Resting[]): Promise<void> {
+  for (const { name, store } of members) {
+    for (const verification of [store.verifyLog(), store.verifyBlobs(), store.verifyTree()]) {
+      for await (const { damages } of verification) assert.deepEqual(damages, [], `damage on ${name}`);
+    }
+  }
+}

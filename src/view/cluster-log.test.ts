@@ -1,0 +1,9 @@
+/** The log with several members that the tests use keeps the contract. */
+import { logConformance } from "../log/conformance.suite.ts";
+import { ClusterLog } from "./cluster-log.suite.ts";
+
+logConformance("an array with several members", async () => {
+  const cluster = new ClusterLog();
+  cluster.member();
+  return { engine: cluster.member(), run: (promise) => promise, cleanUp: async () => {} };
+});

@@ -1,0 +1,133 @@
+/**
+ * Calls to members that come and go: what one of them could not answer is asked of another, until the time is up.
+ *
+ * 1. A member that answered `unavailable`, or not in time, is avoided while there is another; calls that are under way
+ *    on its connection are not disturbed.
+ * 2. Where there are several members no attempt may take more than half of what is left of the time, so that one that
+ *    hangs leaves time for another.
+ * 3. When the time is up, the error is the last that says more than that.
+ */
+import { HoldfastError, sleep } from "../base/index.ts";
+import type { Clock, Env } from "../base/index.ts";
+import type { CallOptions, RpcClient } from "../rpc/index.ts";
+
+export interface RemoteOptions {
+  /** How long one call may take, retries included. */
+  readonly timeoutMs: number;
+}
+
+/** What is left of this is not halved any more. */
+const attemptMsMin = 1_000;
+
+/** The time of one call, and what became of its attempts. */
+export class RemoteCall {
+  readonly #calls: RemoteCalls;
+  readonly #signal: AbortSignal | undefined;
+  readonly #endMs: number;
+  #failureCount = 0;
+  #refusal: HoldfastError | undefined;
+
+  constructor(calls: RemoteCalls, signal: AbortSignal | undefined, timeoutMs: number) {
+    this.#calls = calls;
+    this.#signal = signal;
+    this.#endMs = calls.clock.monotonicMs() + timeoutMs;
+  }
+
+  /** Milliseconds; not above 0 when the time is up. */
+  get leftMs(): number {
+    return this.#endMs - this.#calls.clock.monotonicMs();
+  }
+
+  /** For the next attempt (2). */
+  options(): CallOptions {
+    const leftMs = Math.max(1, Math.ceil(this.leftMs));
+    const half = leftMs > attemptMsMin && this.#calls.client.addresses.length > 1;
+    const timeoutMs = half ? Math.ceil(leftMs / 2) : leftMs;
+    return this.#signal === undefined ? { timeoutMs } : { timeoutMs, signal: this.#signal };
+  }
+
+  /** Whether another attempt, perhaps elsewhere, may help against this failure. */
+  passes(error: HoldfastError): boolean {
+    return error.code === "unavailable" || (error.code === "timeout" && this.#signal?.aborted !== true);
+  }
+
+  /**
+   * After an attempt that failed: waits before the next one, a random time that grows with each. Throws, with `maybe` as
+   * given, when the time is up or the signal aborts.
+   */
+  async again(error: HoldfastError, maybe: boolean): Promise<void> {
+    this.#failureCount++;
+    this.#calls.client.avoid(error);
+    if (error.code !== "timeout") this.#refusal = error;
+    if (this.leftMs > 0) {
+      const { random, clock } = this.#calls;
+      const delayMs = random.float() * Math.min(1_000, 10 * 2 ** Math.min(this.#failureCount, 7));
+      await sleep(clock, Math.min(delayMs, this.leftMs), this.#signal).catch((reason: HoldfastError) => {
+        throw withMaybe(reason, maybe);
+      });
+    }
+    if (this.leftMs > 0) return;
+    if (this.#failureCount === 1) throw withMaybe(error, maybe);
+    const refusal = this.#refusal ?? error;
+    const tries = `${this.#failureCount} attempts within ${this.#calls.timeoutMs} ms failed`;
+    const then = refusal === error ? "" : `, then ${error.message}`;
+    throw new HoldfastError(refusal.code, `${tries}; the last: ${refusal.message}${then}`, { maybe, cause: refusal });
+  }
+}
+
+/** One client's calls: how long they may take, and to whom they go. */
+export class RemoteCalls {
+  readonly clock: Clock;
+  readonly random: Env["random"];
+  readonly client: RpcClient;
+  readonly timeoutMs: number;
+
+  constructor(env: Pick<Env, "clock" | "random">, client: RpcClient, { timeoutMs }: RemoteOptions) {
+    this.clock = env.clock;
+    this.random = env.random;
+    this.client = client;
+    this.timeoutMs = timeoutMs;
+  }
+
+  /** `timeoutMs` may be infinite. */
+  begin(signal: AbortSignal | undefined, timeoutMs: number = this.timeoutMs): RemoteCall {
+    return new RemoteCall(this, signal, timeoutMs);
+  }
+
+  /** Makes a call that changes nothing, or nothing that matters, until it succeeds or the time is up. */
+  async repeated<T>(signal: AbortSignal | undefined, attempt: (options: CallOptions) => Promise<T>): Promise<T> {
+    const call = this.begin(signal);
+    for (;;) {
+      try {
+        return await attempt(call.options());
+      } catch (error) {
+        if (!(error instanceof HoldfastError) || !call.passes(error)) throw unchanging(error);
+        await call.again(error, false);
+      }
+    }
+  }
+
+  /**
+   * The next message of a stream, or undefined at its end; `timeout` when it does not come within what is left of the
+   * call's time.
+   */
+  async next<T>(stream: AsyncIterator<T, undefined>, call: RemoteCall): Promise<T | undefined> {
+    let late = false;
+    const timer = this.clock.schedule(Math.max(0, call.leftMs), () => {
+      late = true;
+      void stream.return?.();
+    });
+    const { value } = await stream.next().finally(() => timer.cancel());
+    if (late) throw new HoldfastError("timeout", `nothing more came within ${this.timeoutMs} ms`);
+    return value;
+  }
+}
+
+/** The error of a call that changes nothing. */
+export function unchanging(error: unknown): unknown {
+  return error instanceof HoldfastError ? withMaybe(error, false) : error;
+}
+
+export function withMaybe(error: HoldfastError, maybe: boolean): HoldfastError {
+  return error.maybe === maybe ? error : new HoldfastError(error.code, error.message, { maybe, cause: error });
+}
