@@ -29,7 +29,7 @@ export function addTo(command: Command): void {
       "--seconds <count>",
       "how long it takes, about: the time to look, besides what the faults take",
       parseCount,
-      20,
+      12,
     )
     .option("--ops <count>", "operations a second, over all clients, at most", parseCount, 2_000)
     .option("--json", "print the account as JSON")

@@ -53,10 +53,12 @@ async function* examine(options: TargetOptions): AsyncGenerator<Finding> {
       for await (const finding of examineStore(store)) findings.push(finding);
     });
   } catch (error) {
-    findings.push({ check: "open", ok: false, text: error instanceof Error ? error.message : String(error) });
-    const refused = error instanceof HoldfastError && error.code === "corrupt";
+    const code = error instanceof HoldfastError ? error.code : undefined;
+    // The directory of a member of a cluster is only opened by that member: no fault of the directory.
+    const apart = options.data !== undefined && code === "invalid";
+    findings.push({ check: "open", ok: apart, text: error instanceof Error ? error.message : String(error) });
     // The store does not open, but its log can be read without it.
-    if (options.data !== undefined && refused) {
+    if (options.data !== undefined && (apart || code === "corrupt")) {
       const { verifyDirectory } = await import("../member/index.ts");
       findings.push(await examineAll("log", "record", verifyDirectory(directoryEnv(options.data))));
     }

@@ -5,8 +5,9 @@
  * silent, a fence is written (scan.ts). Appends wait in a queue of at most `limits.proposalQueueSizeMax` bytes.
  */
 import { assert, deferred, HoldfastError, limits, position, Signal } from "../base/index.ts";
-import type { Deferred, Position, Timer } from "../base/index.ts";
+import type { Deferred, Position } from "../base/index.ts";
 import type { AppendOutcome, LogBatch, LogCapabilities, LogEngine } from "./engine.ts";
+import { Fence } from "./fence.ts";
 import { Journal } from "./journal.ts";
 import type { JournalEnv, JournalOptions } from "./journal.ts";
 import { RecentBatches } from "./recent.ts";
@@ -17,8 +18,6 @@ import type { JournalReport } from "./verify.ts";
 /** Bytes after which a batch is closed, unless one append alone is larger. */
 const batchSizeMax = 1_048_576;
 const recentSizeMax = 16_777_216;
-/** How long the log is silent before the fence. */
-const fenceDelayMs = 10;
 
 interface Append {
   readonly records: readonly Uint8Array[];
@@ -37,15 +36,19 @@ export class FileEngine implements LogEngine {
   #queue: Append[] = [];
   #queueSize = 0;
   #pumping: Promise<void> | undefined;
-  #fenced = true;
-  #fenceTimer: Timer | undefined;
-  #writtenMs = 0;
+  readonly #fence: Fence;
   #closed: Promise<void> | undefined;
 
   private constructor(env: JournalEnv, directory: string, journal: Journal) {
     this.#env = env;
     this.#directory = directory;
     this.#journal = journal;
+    this.#fence = new Fence(env, journal, {
+      idle: () => this.#pumping === undefined,
+      begin: () => {
+        this.#pumping = this.#fence.write().then(() => this.#pump());
+      },
+    });
   }
 
   /**
@@ -108,7 +111,7 @@ export class FileEngine implements LogEngine {
         this.#rejectAll(appends, error as HoldfastError);
         continue;
       }
-      this.#fenced = false;
+      this.#fence.needed();
       let next = first;
       for (const append of appends) {
         append.done.resolve({ ok: true, position: next });
@@ -116,22 +119,8 @@ export class FileEngine implements LogEngine {
       }
     }
     this.#pumping = undefined;
-    if (this.#fenced) return;
-    this.#writtenMs = this.#env.clock.monotonicMs();
-    this.#fenceSoon(fenceDelayMs);
-  }
-
-  /** One timer at a time, which is not set anew by every batch: it looks how long ago the last one was. */
-  #fenceSoon(delayMs: number): void {
-    if (this.#closed !== undefined) return;
-    this.#fenceTimer ??= this.#env.clock.schedule(delayMs, () => {
-      this.#fenceTimer = undefined;
-      // When what is under way has been written, the timer is set again.
-      if (this.#pumping !== undefined || this.#fenced) return;
-      const leftMs = this.#writtenMs + fenceDelayMs - this.#env.clock.monotonicMs();
-      if (leftMs > 0) this.#fenceSoon(leftMs);
-      else this.#fence();
-    });
+    if (this.#journal.failure !== undefined) this.#grown.notify();
+    this.#fence.rest();
   }
 
   /** Appends from the front of the queue, as many as a batch takes, and their records in one row. */
@@ -185,22 +174,6 @@ export class FileEngine implements LogEngine {
     const refusal = new HoldfastError("unavailable", error.message, { cause: error });
     for (const append of queue) append.done.reject(refusal);
     this.#grown.notify();
-  }
-
-  /** Writes an empty batch behind the last one. It holds up appends for no longer than one write. */
-  #fence(): void {
-    this.#pumping = this.#writeFence().then(() => this.#pump());
-  }
-
-  async #writeFence(): Promise<void> {
-    if (this.#fenced || this.#journal.failure !== undefined) return;
-    try {
-      await this.#journal.append([]);
-    } catch (error) {
-      this.#env.logger.log("error", "writing the journal's fence failed", { error: String(error) });
-      this.#grown.notify();
-    }
-    this.#fenced = true;
   }
 
   tail(): Promise<Position> {
@@ -282,10 +255,9 @@ export class FileEngine implements LogEngine {
   }
 
   async #close(): Promise<void> {
-    this.#fenceTimer?.cancel();
+    this.#fence.close();
     await this.#pumping;
-    this.#fenceTimer?.cancel();
-    await this.#writeFence();
+    await this.#fence.write();
     this.#grown.notify();
     await this.#journal.close();
   }

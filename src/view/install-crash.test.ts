@@ -115,8 +115,8 @@ async function check(env: Env, { cluster, position, start }: Notes): Promise<voi
 
 test("a crash at any change leaves the old state or the new one, and the log leads on from it", async () => {
   const campaign = { seed: "install", drain: nextTurn, digest: new NodeDigest(), recoveryCrashes: true };
-  const random = { moments: ["during", "after"], unsynced: ["random"], stride: 2 } as const;
-  const lost = { moments: ["after"], unsynced: ["lost"], stride: 3 } as const;
+  const random = { moments: ["during", "after"], unsynced: ["random"], stride: 3 } as const;
+  const lost = { moments: ["after"], unsynced: ["lost"], stride: 5 } as const;
   for (const how of [random, lost]) {
     const { changeCount } = await crashEverywhere({ ...campaign, ...how }, { start, run, check });
     assert.ok(changeCount > 20, `${changeCount} changes`);

@@ -299,6 +299,7 @@ cluster("leases are listed once each, over connections that break in between", "
   for (const id of ids) await store.leases.grant({ id, ttlMs: 1_000_000 });
   // The list takes a second, so that it can be broken in its middle.
   world.simulator.network.settings.bandwidth = 1;
+  world.simulator.network.settings.splitChance = 1;
   const told: bigint[] = [];
   for await (const { id } of store.leases.list()) {
     told.push(id);

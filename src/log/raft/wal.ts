@@ -27,9 +27,10 @@ import {
   uint64,
   bool,
 } from "../../base/index.ts";
-import type { Infer, Position, Timer } from "../../base/index.ts";
+import type { Infer, Position } from "../../base/index.ts";
 import { Configuration, emptyConfiguration } from "../../raft/index.ts";
 import type { Base, Entry, HardState, RaftWrite } from "../../raft/index.ts";
+import { Fence } from "../fence.ts";
 import { Journal } from "../journal.ts";
 import type { JournalEnv, JournalOptions } from "../journal.ts";
 import { EntryPlaces } from "./entry-places.ts";
@@ -84,7 +85,6 @@ interface Piece {
 
 /** Bytes after which no more pieces go with a write. */
 const batchSizeMax = 4_194_304;
-const fenceDelayMs = 10;
 /** How long after the disk was found full it is tried again. */
 const fullRetryMs = 1_000;
 
@@ -96,9 +96,7 @@ export class Wal {
   #pieces: Piece[] = [];
   #pumping: Promise<void> | undefined;
   #full: HoldfastError | undefined;
-  #fenced = true;
-  #fenceTimer: Timer | undefined;
-  #writtenMs = 0;
+  readonly #fence: Fence;
   #closed = false;
   #wakeRetry: (() => void) | undefined;
   readonly #failed: (error: HoldfastError) => void;
@@ -115,6 +113,12 @@ export class Wal {
     this.#identity = identity;
     this.places = places;
     this.#failed = failed;
+    this.#fence = new Fence(env, journal, {
+      idle: () => this.#pumping === undefined,
+      begin: () => {
+        this.#pumping = this.#writeFence().then(() => this.#pump());
+      },
+    });
   }
 
   /**
@@ -226,9 +230,7 @@ export class Wal {
       }
     }
     this.#pumping = undefined;
-    if (this.#fenced || this.#journal.failure !== undefined) return;
-    this.#writtenMs = this.#env.clock.monotonicMs();
-    this.#fenceSoon(fenceDelayMs);
+    this.#fence.rest();
   }
 
   #takeBatch(): Piece[] {
@@ -248,7 +250,7 @@ export class Wal {
       try {
         await this.#journal.append(records);
         this.#full = undefined;
-        this.#fenced = false;
+        this.#fence.needed();
         return true;
       } catch (error) {
         const failure = error as HoldfastError;
@@ -270,27 +272,9 @@ export class Wal {
     }
   }
 
-  #fenceSoon(delayMs: number): void {
-    if (this.#closed) return;
-    this.#fenceTimer ??= this.#env.clock.schedule(delayMs, () => {
-      this.#fenceTimer = undefined;
-      // When what is under way has been written, the timer is set again.
-      if (this.#pumping !== undefined || this.#fenced) return;
-      const leftMs = this.#writtenMs + fenceDelayMs - this.#env.clock.monotonicMs();
-      if (leftMs > 0) this.#fenceSoon(leftMs);
-      else this.#pumping = this.#writeFence().then(() => this.#pump());
-    });
-  }
-
   async #writeFence(): Promise<void> {
-    if (this.#fenced || this.#journal.failure !== undefined) return;
-    this.#fenced = true;
-    try {
-      await this.#journal.append([]);
-    } catch (error) {
-      if (this.#journal.failure !== undefined) this.#failed(this.#journal.failure);
-      else this.#env.logger.log("error", "writing the journal's fence failed", { error: String(error) });
-    }
+    await this.#fence.write();
+    if (this.#journal.failure !== undefined) this.#failed(this.#journal.failure);
   }
 
   /** The entries from `index` on that are durable, from the disk. `trimmed` when they are gone meanwhile. */
@@ -314,7 +298,7 @@ export class Wal {
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
-    this.#fenceTimer?.cancel();
+    this.#fence.close();
     this.#wakeRetry?.();
     await this.#pumping;
     await this.#writeFence();

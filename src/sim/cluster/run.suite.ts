@@ -4,8 +4,9 @@
  */
 import { HoldfastError, sleep } from "../../base/index.ts";
 import type { Digest } from "../../base/index.ts";
-import { connectStore } from "../../member/index.ts";
-import type { Members, RemoteStore } from "../../member/index.ts";
+import { nextTurn, NodeDigest } from "../../host/index.ts";
+import { connectStore, startMember } from "../../member/index.ts";
+import type { RemoteStore } from "../../member/index.ts";
 import type { Machine } from "../machine.ts";
 import { Prng } from "../prng.ts";
 import { Simulator } from "../simulator.ts";
@@ -23,9 +24,8 @@ import type { WorkloadOptions } from "./workload.ts";
 
 export interface ClusterRunOptions {
   readonly seed: string | number;
-  readonly drain: () => Promise<void>;
-  readonly digest?: Digest;
-  readonly launch: Launch;
+  /** Default `startMember`. */
+  readonly launch?: Launch;
   readonly memberCount: number;
   readonly clientCount?: number;
   /** How long faults and load go on, in simulated time. */
@@ -77,10 +77,10 @@ export function scheduleOf({ seed, memberCount, durationMs, schedule, faults }: 
 }
 
 export async function runCluster(options: ClusterRunOptions): Promise<ClusterReport> {
-  const { seed, drain, digest, wholeTrace = false } = options;
+  const { seed, wholeTrace = false } = options;
   const schedule = scheduleOf(options);
   const network = { splitChance: 0.05 };
-  const simulator = new Simulator({ seed, drain, wholeTrace, network, ...(digest !== undefined && { digest }) });
+  const simulator = new Simulator({ seed, drain: nextTurn, digest: quickDigest(), wholeTrace, network });
   const run = new Run(simulator, options, schedule);
   try {
     return await run.run();
@@ -115,7 +115,7 @@ class Run {
     const member = memberOptions(random);
     this.#cluster = new Cluster(simulator, {
       memberCount: options.memberCount,
-      launch: options.launch,
+      launch: options.launch ?? startMember,
       member: () => member,
       started: (seat, started) => this.#inspector.watch(seat, started),
     });
@@ -127,7 +127,7 @@ class Run {
     const { durationMs } = this.#options;
     this.#cluster.found();
     const operator = await this.#goal(this.#connect(), 30_000);
-    const injector = new Injector(this.#cluster, this.#options.memberCount > 1 ? membersOf(operator) : undefined);
+    const injector = new Injector(this.#cluster, this.#options.memberCount > 1 ? operator.members : undefined);
     this.phase = "under load";
     const calls = this.#startClients();
     injector.begin(this.#schedule);
@@ -274,8 +274,15 @@ function resting({ name, member, machine }: Seat): Resting {
   return { name, store: member.store, env: machine.env };
 }
 
-function membersOf(store: RemoteStore): Members {
-  return store.members;
+/** The machine's own hashes. What compression costs would buy nothing here: files are small and nobody pays for them. */
+function quickDigest(): Digest {
+  const native = new NodeDigest();
+  return {
+    sha256: (bytes) => native.sha256(bytes),
+    crc32: (bytes, initial) => native.crc32(bytes, initial),
+    compress: () => undefined,
+    decompress: (bytes, sizeMax) => native.decompress(bytes, sizeMax),
+  };
 }
 
 /** Small files, so that a short run fills many, and checkpoints come often; the rest follows from the seed. */
