@@ -128,7 +128,11 @@ export class LocalStore implements Store {
     const log = new Chain(storage.log);
     const { blobs, checkpoints } = storage;
     const seed = cluster === undefined ? {} : { seed: cluster.seed };
-    const replica = await Replica.open(env, { log, blobs, checkpoints, views: views.all, ...seed }, options);
+    const replica = await Replica.open(
+      env,
+      { log, blobs, checkpoints, fetching: storage.fetching, views: views.all, ...seed },
+      options,
+    );
     try {
       const leaseKeeper = await LeaseKeeper.start(env, replica, views.lease);
       return new LocalStore(env, storage, options, { log, replica, views, leaseKeeper, cluster });

@@ -31,6 +31,8 @@ export interface Storage {
   readonly files: LogFiles | undefined;
   readonly blobs: PackBlobStore | MemoryBlobStore;
   readonly checkpoints: CheckpointStore;
+  /** Notes of states that are being fetched from other members. */
+  readonly fetching?: CheckpointStore;
   /** Released when the storage is closed. */
   readonly lock: DiskLock | undefined;
 }
@@ -58,6 +60,10 @@ export function openBlobs(env: Env, { packSizeMax }: OpenOptions): Promise<PackB
 
 export function openCheckpoints(env: Env): CheckpointStore {
   return new DiskCheckpoints(env, "checkpoints");
+}
+
+export function openFetching(env: Env): CheckpointStore {
+  return new DiskCheckpoints(env, "fetching");
 }
 
 export function segmentSizes({ segmentSizeMin, segmentSizeMax }: OpenOptions): {

@@ -19,7 +19,7 @@ export interface KeepAliveOptions {
   readonly answers?: AnswerOptions;
 }
 
-export interface AnswerOptions {
+interface AnswerOptions {
   readonly answerMs: number;
   readonly answerTimeoutMs: number;
 }

@@ -82,6 +82,11 @@ export class RpcClient {
     return this.#pool.peer !== undefined;
   }
 
+  /** `close` was called: every call fails. */
+  get closed(): boolean {
+    return this.#pool.closed;
+  }
+
   /** The address to which calls go at present, as the net names it; undefined while there is no connection. */
   get peer(): string | undefined {
     return this.#pool.peer;

@@ -60,6 +60,10 @@ export class Pool implements CallPool, ClientHost, ConnectorHost {
     this.#connector = new Connector(env, this.#addresses, options, this);
   }
 
+  get closed(): boolean {
+    return this.#closed;
+  }
+
   /** Where calls go at present. */
   get peer(): string | undefined {
     return this.#ready?.channel.peer;

@@ -18,6 +18,8 @@ export interface ReachableOptions {
    * roots passes those over that an earlier root has in common.
    */
   readonly known?: ((hash: Hash) => boolean) | undefined;
+  /** The state is here in part only: a page that cannot be read is passed over, with what is below it. */
+  readonly partial?: boolean | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -36,7 +38,7 @@ export async function* reachable(
   while (pages.length > 0) {
     throwIfAborted(options.signal);
     const reading = pages.splice(-parallelCount);
-    await Promise.all(reading.map((page) => read(blobs, page, root.seed)));
+    await Promise.all(reading.map((page) => read(blobs, page, root.seed).catch(passOver(options))));
     for (const page of reading) {
       for (const child of page.children) {
         const hash = hashBytes(child.hash);
@@ -51,6 +53,14 @@ export async function* reachable(
     batch = [];
   }
   if (batch.length > 0) yield batch;
+}
+
+/** A page that was passed over has no children. */
+function passOver({ partial = false }: ReachableOptions): (error: unknown) => void {
+  return (error) => {
+    const missing = error instanceof HoldfastError && (error.code === "notFound" || error.code === "corrupt");
+    if (!partial || !missing) throw error;
+  };
 }
 
 async function read(blobs: BlobStore, page: Page, seed: Uint8Array): Promise<void> {

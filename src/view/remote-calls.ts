@@ -48,14 +48,16 @@ export class RemoteCall {
 
   /** Whether another attempt, perhaps elsewhere, may help against this failure. */
   passes(error: HoldfastError): boolean {
+    if (this.#calls.client.closed) return false;
     return error.code === "unavailable" || (error.code === "timeout" && this.#signal?.aborted !== true);
   }
 
   /**
    * After an attempt that failed: waits before the next one, a random time that grows with each. Throws, with `maybe` as
-   * given, when the time is up or the signal aborts.
+   * given, when the time is up, the signal aborts or the client is closed.
    */
   async again(error: HoldfastError, maybe: boolean): Promise<void> {
+    if (this.#calls.client.closed) throw withMaybe(error, maybe);
     this.#failureCount++;
     this.#calls.client.avoid(error);
     if (error.code !== "timeout") this.#refusal = error;

@@ -199,7 +199,6 @@ async function openMember(cluster: Cluster, log: ClusterLog, name: string): Prom
     keyService(new LocalKeys(env.clock, replica)),
     leaseService(new LocalLeases(replica)),
   ];
-  const refuse = () => Promise.reject(new Error("not in this test"));
   const clusterService = implement(ClusterService, {
     list: () => ({ cluster: "c1", members: cluster.listed.map(infoOf) }),
     add: refuse,
@@ -213,6 +212,8 @@ async function openMember(cluster: Cluster, log: ClusterLog, name: string): Prom
   await server.listen(`${name}:7000`);
   return new ServedMember(simulator, name, { log: own, lagging, replica, server });
 }
+
+const refuse = () => Promise.reject(new Error("not in this test"));
 
 function infoOf(name: string): Partial<MemberInfo> {
   const [role = "", plain = ""] = name.includes(" ") ? name.split(" ") : ["voter", name];

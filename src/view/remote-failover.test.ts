@@ -320,3 +320,24 @@ cluster("a list that nobody answers ends in time", "a b", async (world, members)
   assert.deepEqual(await collect(store.keys.list()), []);
   await store.close();
 });
+
+cluster("closing ends everything at once, also where nobody answers", "a b", async (world, members) => {
+  const store = await world.connect("client");
+  const never = await world.connect("never");
+  await store.keys.put("k", "1");
+  const begin = (one: RemoteStore) => [
+    fails(one.keys.watch({ prefix: "k" }).next(), "unavailable", false, /closed/),
+    fails(collect(one.keys.list()), "unavailable", false, /closed/),
+    fails(one.keys.get("k"), "unavailable", false, /closed/),
+    fails(one.members.list(), "unavailable", false, /closed/),
+    assert.rejects(one.keys.put("k", "2"), { code: "unavailable" }),
+  ];
+  for (const { name } of members) world.simulator.network.isolate(name);
+  await world.sleep(20_000);
+  const all = [...begin(store), ...begin(never)];
+  await world.sleep(5_000);
+  const startedMs = world.simulator.nowMs;
+  await Promise.all([store.close(), never.close()]);
+  await Promise.all(all);
+  assert.ok(world.simulator.nowMs - startedMs < 2_100, `took ${world.simulator.nowMs - startedMs} ms`);
+});

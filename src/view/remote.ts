@@ -30,6 +30,8 @@ export class RemoteProposer implements Proposer {
   readonly #calls: RemoteCalls;
   readonly #stub: Stub<(typeof CommandService)["methods"]>;
   #session: Promise<ClientSession> | undefined;
+  /** The last that was opened. */
+  #openedSession: ClientSession | undefined;
   #underWay = 0;
   /** Commands that wait until others are answered. */
   readonly #queue: Deferred<void>[] = [];
@@ -150,7 +152,7 @@ export class RemoteProposer implements Proposer {
       // An attempt whose answer is lost may have opened one too: it ends after an idle hour.
       const opening = this.#calls
         .repeated(undefined, (options) => this.#stub.session({}, options))
-        .then(({ session }) => new ClientSession(session));
+        .then(({ session }) => (this.#openedSession = new ClientSession(session)));
       this.#session = opening;
       // Whoever comes next tries anew.
       opening.catch(() => {
@@ -162,7 +164,8 @@ export class RemoteProposer implements Proposer {
 
   /** Ends the session, so that the store need not remember it; best effort. */
   async close(): Promise<void> {
-    const session = await this.#session?.catch(() => undefined);
+    // One that is still being opened is not waited for.
+    const session = this.#openedSession;
     if (session === undefined) return;
     await this.#stub.session({ close: session.id }, { timeoutMs: 1_000 }).catch(() => {});
   }

@@ -55,6 +55,8 @@ export interface ReplicaParts {
   readonly log: LogEngine;
   readonly blobs: BlobStore;
   readonly checkpoints: CheckpointStore;
+  /** Notes of states that were being fetched for `install`: what has come of them is not deleted at the start. */
+  readonly fetching?: CheckpointStore | undefined;
   readonly views: readonly View[];
   /** 16 bytes that key the tree of a store that begins here: the same for all its members. Default: random. */
   readonly seed?: Uint8Array | undefined;
@@ -129,7 +131,7 @@ export class Replica {
     if (!equalBytes(start.seed, parts.seed ?? start.seed)) throw otherSeedError();
     checkLog(parts.log, start);
     if (kept.length === 0) await parts.checkpoints.save(start);
-    await sweep(env, parts.blobs, kept.length === 0 ? [start] : kept);
+    await sweep(env, parts.blobs, kept.length === 0 ? [start] : kept, parts.fetching);
     const { blobs, views } = parts;
     const cacheSizeMax = options.cacheSizeMax ?? cacheSizeDefault;
     const stateParts: StateParts = { blobs, views, listeners: new Listeners(), cacheSizeMax };

@@ -22,7 +22,7 @@ import { checkStoreExists, LocalStore, openLocked, openStore } from "../local-st
 import { storeServices } from "../serve.ts";
 import { StoreService } from "../service.ts";
 import type { StoreStatus } from "../service.ts";
-import { openBlobs, openCheckpoints, raftDirectory, segmentSizes } from "../storage.ts";
+import { openBlobs, openCheckpoints, openFetching, raftDirectory, segmentSizes } from "../storage.ts";
 import { catchUp, checkpointService, CheckpointService } from "./catch-up.ts";
 import type { CatchUpPeer } from "./catch-up.ts";
 import { clusterService, singleService, waitingService } from "./cluster-handlers.ts";
@@ -267,7 +267,8 @@ class RunningMember implements Member {
     const members = new ClusterMembers(env, engine, this.#clients, identity);
     this.#members = members;
     const blobs = await openBlobs(env, this.#options);
-    const storage = { log: engine, files: engine, blobs, checkpoints: openCheckpoints(env), lock: this.#lock };
+    const [checkpoints, fetching] = [openCheckpoints(env), openFetching(env)];
+    const storage = { log: engine, files: engine, blobs, checkpoints, fetching, lock: this.#lock };
     const { seed } = identity;
     const parts = { members, seed, status: () => clusterStatus(engine, members) };
     this.#store = await LocalStore.open(env, storage, { ...this.#options, name: identity.name }, parts);
@@ -286,7 +287,9 @@ class RunningMember implements Member {
 
   async #catchUp(to: Position, signal: AbortSignal): Promise<void> {
     const store = await this.#opened.promise;
-    await catchUp(this.#env, { replica: store.replica, blobs: store.blobs, peers: () => this.#peers() }, to, signal);
+    const { replica, blobs } = store;
+    const fetching = openFetching(this.#env);
+    await catchUp(this.#env, { replica, blobs, fetching, peers: () => this.#peers() }, to, signal);
   }
 
   /** The other members, as far as this one knows. */

@@ -11,7 +11,7 @@ import { GaveUp, NotLinearizable } from "./not-linearizable.ts";
 import type { Cell, Operation } from "./operation.ts";
 import { absentValue, otherValue, partitions } from "./partition.ts";
 import type { Partition, Step } from "./partition.ts";
-import { freeRevisions, narrowByRevisions } from "./revision-order.ts";
+import { narrowByRevisions } from "./revision-order.ts";
 import { search } from "./search.ts";
 import type { Impasse } from "./search.ts";
 
@@ -40,13 +40,12 @@ export function checkLinearizable(
 ): LinearizabilityAccount {
   const { initial = [], revisions = "checked", countMax = 1_000_000 } = options;
   const effects = effectsOf(operations, initial);
-  if (revisions === "checked") narrowByRevisions(effects);
-  else for (const effect of effects) effect.revision = effect.stateRevision = undefined;
-  const freeRevision = revisions === "checked" ? freeRevisions(effects) : undefined;
+  const free = revisions === "checked" ? narrowByRevisions(effects) : undefined;
+  if (free === undefined) for (const effect of effects) effect.revision = effect.stateRevision = undefined;
   let configurationCount = 0;
   const parts = partitions(effects, initial);
   for (const partition of parts) {
-    const found = search(partition, { countMax, freeRevision });
+    const found = search(partition, { countMax, free });
     configurationCount += found.count;
     if (found.outcome === "none") throw explained(partition, found);
     if (found.outcome === "gaveUp") {

@@ -24,7 +24,7 @@ interface Change {
 }
 
 /** Narrows the effects, and gives those whose value was only seen their revision. Optional effects are left alone. */
-export function narrowByRevisions(effects: readonly Effect[]): void {
+export function narrowByRevisions(effects: readonly Effect[]): FreeRevisions {
   const certain = effects.filter(({ optional }) => !optional);
   learnRevisions(certain);
   const order = new ChangeOrder(certain);
@@ -33,15 +33,46 @@ export function narrowByRevisions(effects: readonly Effect[]): void {
   order.spread();
   order.narrowChanges();
   for (const sighting of sightings) narrowSighting(sighting);
+  return new FreeRevisions(certain, order.changes);
 }
 
-/** The lowest revision above a given one that no effect is known to have made. */
-export function freeRevisions(effects: readonly Effect[]): (above: number) => number {
-  const taken = effects.flatMap(({ revision }) => revision ?? []).toSorted((a, b) => a - b);
-  // For each that is taken, the next that is not.
-  const nextFree = new Map<number, number>();
-  for (const revision of taken.toReversed()) nextFree.set(revision, nextFree.get(revision + 1) ?? revision + 1);
-  return (above) => nextFree.get(above + 1) ?? above + 1;
+/** Revisions that nobody is known to have made: the changes of unknown outcome have taken them, or others still. */
+export class FreeRevisions {
+  /** Revisions that somebody found, with their bounds in time. */
+  readonly #known: readonly number[];
+  readonly #begins: readonly number[];
+  readonly #ends: readonly number[];
+  /** For each that is taken, the next that is not. */
+  readonly #nextFree = new Map<number, number>();
+
+  constructor(effects: readonly Effect[], changes: readonly Change[]) {
+    this.#known = changes.map(({ revision }) => revision);
+    this.#begins = changes.map(({ begin }) => begin);
+    this.#ends = changes.map(({ end }) => end);
+    const taken = effects.flatMap(({ revision }) => revision ?? []).toSorted((a, b) => b - a);
+    for (const revision of taken) this.#nextFree.set(revision, this.#nextFree.get(revision + 1) ?? revision + 1);
+  }
+
+  /** The lowest above `above` that can have been made after `begin` and before `end`. */
+  next(above: number, begin: number, end: number): number | undefined {
+    const endedCount = countBelow(this.#ends, begin);
+    const lowest = Math.max(above, this.#known[endedCount - 1] ?? 0) + 1;
+    const free = this.#nextFree.get(lowest) ?? lowest;
+    const beforeCount = countBelow(this.#known, free);
+    return (this.#begins[beforeCount - 1] ?? end) <= end ? free : undefined;
+  }
+}
+
+/** How many of these ascending numbers are below the limit. */
+function countBelow(ascending: readonly number[], limit: number): number {
+  let low = 0;
+  let high = ascending.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if ((ascending[middle] as number) < limit) low = middle + 1;
+    else high = middle;
+  }
+  return low;
 }
 
 /** Somebody found the state as it was after one change and before another. */
@@ -94,7 +125,7 @@ function operationsOf(effects: readonly (Effect | undefined)[]): Operation[] {
 
 class ChangeOrder {
   /** In the order of their revisions. */
-  readonly #changes: readonly Change[];
+  readonly changes: readonly Change[];
   readonly #byKey = new Map<string, Change[]>();
 
   constructor(effects: readonly Effect[]) {
@@ -112,8 +143,8 @@ class ChangeOrder {
     for (const { stateRevision: revision } of effects) {
       if (revision !== undefined && !changes.has(revision)) changes.set(revision, someChange(revision));
     }
-    this.#changes = [...changes.values()].toSorted((a, b) => a.revision - b.revision);
-    for (const change of this.#changes) this.#addToKeys(change);
+    this.changes = [...changes.values()].toSorted((a, b) => a.revision - b.revision);
+    for (const change of this.changes) this.#addToKeys(change);
   }
 
   #addToKeys(change: Change): void {
@@ -127,7 +158,7 @@ class ChangeOrder {
   sightingsOf(effect: Effect): Sighting[] {
     const sightings: Sighting[] = [];
     const { stateRevision } = effect;
-    if (stateRevision !== undefined) sightings.push(sighting(effect, this.#changes, stateRevision));
+    if (stateRevision !== undefined) sightings.push(sighting(effect, this.changes, stateRevision));
     for (const { key, revision } of effect.expects) {
       if (revision !== undefined) sightings.push(sighting(effect, this.#byKey.get(key) ?? [], revision));
     }
@@ -148,7 +179,7 @@ class ChangeOrder {
 
   /** Each change's bounds become those of all before and behind it (2). */
   spread(): void {
-    const changes = this.#changes;
+    const changes = this.changes;
     for (let index = 1; index < changes.length; index += 1) {
       const [before, change] = [changes[index - 1] as Change, changes[index] as Change];
       if (before.begin > change.begin) [change.begin, change.beginSays] = [before.begin, before.beginSays];
@@ -160,7 +191,7 @@ class ChangeOrder {
   }
 
   narrowChanges(): void {
-    for (const { revision, effect, begin, beginSays, end, endSays } of this.#changes) {
+    for (const { revision, effect, begin, beginSays, end, endSays } of this.changes) {
       if (begin > end) {
         const what = `the order of the revisions around ${revision} is not that of the operations`;
         throw new NotLinearizable(what, { misfits: operationsOf([endSays, effect, beginSays]) });

@@ -26,6 +26,7 @@
  */
 import { absentValue, applied } from "./partition.ts";
 import type { OptionalGroup, Partition, Slot, Step } from "./partition.ts";
+import type { FreeRevisions } from "./revision-order.ts";
 import { isNoMore, leastUsage, usedCount, withOneMore } from "./usage.ts";
 import type { Usage } from "./usage.ts";
 
@@ -116,8 +117,8 @@ function inserted(done: readonly number[], index: number): readonly number[] {
 export interface SearchOptions {
   /** Configurations after which it gives up. */
   readonly countMax: number;
-  /** The lowest revision above this one that nobody is known to have made; undefined if revisions do not count. */
-  readonly freeRevision: ((above: number) => number) | undefined;
+  /** Undefined if revisions do not count. */
+  readonly free: FreeRevisions | undefined;
 }
 
 export function search(partition: Partition, options: SearchOptions): Found {
@@ -128,7 +129,7 @@ class Search {
   readonly #steps: readonly Step[];
   readonly #groups: readonly OptionalGroup[];
   readonly #countMax: number;
-  readonly #freeRevision: SearchOptions["freeRevision"];
+  readonly #free: FreeRevisions | undefined;
   #count = 0;
   #configurations: Configuration[];
   /** Steps under way, as indexes: those that change something, in the order of their revisions if (5), and the others. */
@@ -137,12 +138,14 @@ class Search {
   /** Optional groups that have begun and may still be needed. */
   #open: OpenGroup[] = [];
   #nextGroup = 0;
+  /** The end of the step that ends. */
+  #nowMs = Number.NEGATIVE_INFINITY;
 
-  constructor({ steps, groups, initial }: Partition, { countMax, freeRevision }: SearchOptions) {
+  constructor({ steps, groups, initial }: Partition, { countMax, free }: SearchOptions) {
     this.#steps = steps;
     this.#groups = groups;
     this.#countMax = countMax;
-    this.#freeRevision = freeRevision;
+    this.#free = free;
     const revisions = initial.map(() => 0);
     this.#configurations = [{ cells: initial, revisions, done: [], used: [], path: undefined }];
   }
@@ -223,7 +226,7 @@ class Search {
     const next = new Configurations();
     const visited = new Configurations();
     const states: (readonly number[])[] = [];
-    const endMs = this.#step(end).end;
+    this.#nowMs = this.#step(end).end;
     const relevant = new Relevant(this.#steps, end, [...this.#writes, ...this.#reads], this.#open);
     const stack = this.#configurations.toReversed();
     let found = false;
@@ -232,7 +235,9 @@ class Search {
         found = true;
         const done = configuration.done.filter((index) => index !== end);
         // What nobody needs any more makes no difference between configurations.
-        const used = configuration.used.filter(([index]) => (this.#groups[index] as OptionalGroup).until >= endMs);
+        const used = configuration.used.filter(
+          ([index]) => (this.#groups[index] as OptionalGroup).until >= this.#nowMs,
+        );
         next.add({ ...configuration, done, used });
         continue;
       }
@@ -263,20 +268,26 @@ class Search {
       if (cells === undefined) continue;
       const hidden = this.#withHidden(configuration, index);
       const path = pathWith(hidden.path, step);
-      const revisions = this.#revisionsAfter(hidden, step);
+      const revisions = this.#revisionsAfter(hidden, step, step.begin);
+      if (revisions === undefined) continue;
       stack.push(this.#withReads({ ...hidden, cells, revisions, done: inserted(hidden.done, index), path }));
     }
   }
 
-  /** What changes nothing takes no revision: the deletion of a key that is not there. */
-  #revisionsAfter({ revisions, cells }: Configuration, step: Step): readonly number[] {
-    if (this.#freeRevision === undefined) return revisions;
+  /**
+   * Undefined if there is no revision for the step. What changes nothing takes none: the deletion of a key that is not
+   * there.
+   */
+  #revisionsAfter({ revisions, cells }: Configuration, step: Step, begin: number): readonly number[] | undefined {
+    if (this.#free === undefined) return revisions;
     const changes = step.writes.some(([cell, value]) => value !== absentValue || cells[cell] !== absentValue);
     if (!changes) return revisions;
     let { revision } = step;
     if (revision === undefined) {
       const touched = [...step.reads.keys(), ...step.writes.map(([cell]) => cell)];
-      revision = this.#freeRevision(Math.max(...touched.map((cell) => revisions[cell] as number)));
+      const above = Math.max(...touched.map((cell) => revisions[cell] as number));
+      revision = this.#free.next(above, begin, this.#nowMs);
+      if (revision === undefined) return undefined;
     }
     const after = revisions.slice();
     for (const [cell] of step.writes) after[cell] = revision;
@@ -293,9 +304,11 @@ class Search {
       if (!step.hides || other === index || step.revision !== undefined || done.includes(other)) continue;
       const [cell] = step.writes[0] as readonly [number, number];
       if (cover.reads.has(cell) || !cover.writes.some(([written]) => written === cell)) continue;
+      const after = this.#revisionsAfter({ ...configuration, revisions }, step, step.begin);
+      if (after === undefined) continue;
+      revisions = after;
       done = inserted(done, other);
       path = pathWith(path, step);
-      revisions = this.#revisionsAfter({ ...configuration, revisions }, step);
     }
     return { ...configuration, done, path, revisions };
   }
@@ -315,13 +328,15 @@ class Search {
 
   #withOptional(configuration: Configuration, open: OpenGroup): Configuration | undefined {
     const { index, begunCount } = open;
-    const { step } = open.group;
-    if (usedCount(configuration.used, index) >= begunCount) return undefined;
+    const { step, begins } = open.group;
+    const count = usedCount(configuration.used, index);
+    if (count >= begunCount) return undefined;
     const cells = applied(step, configuration.cells);
     if (cells === undefined || cells.every((value, cell) => value === configuration.cells[cell])) return undefined;
     const used = withOneMore(configuration.used, index);
     const path = pathWith(configuration.path, step);
-    const revisions = this.#revisionsAfter(configuration, step);
+    const revisions = this.#revisionsAfter(configuration, step, begins[count] as number);
+    if (revisions === undefined) return undefined;
     return this.#withReads({ cells, revisions, done: configuration.done, used, path });
   }
 

@@ -11,7 +11,7 @@ import type { Clock, Timer } from "../../base/index.ts";
 import type { RpcClient } from "../../rpc/index.ts";
 
 /** Asks the member; rejects when it cannot answer within the time. */
-export type Ask = (timeoutMs: number) => Promise<unknown>;
+type Ask = (timeoutMs: number) => Promise<unknown>;
 
 type Stream = Pick<AsyncIterator<unknown, undefined>, "return">;
 
