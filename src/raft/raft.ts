@@ -313,6 +313,8 @@ export class Raft {
     this.#votes.clear();
     this.#leader = 0;
     this.#beginSilence();
+    // If votes are split, the next attempt need not wait as long as for a leader that may only be slow.
+    this.#patience = 2 * machine.heartbeatTicks + Math.floor((machine.random() * machine.electionTicks) / 2);
     this.#transferred = transfer;
     let { term } = machine;
     if (kind === "preVote") {

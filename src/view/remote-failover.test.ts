@@ -321,20 +321,24 @@ cluster("a list that nobody answers ends in time", "a b", async (world, members)
   await store.close();
 });
 
-cluster("closing ends everything at once, also where nobody answers", "a b", async (world, members) => {
-  const store = await world.connect("client");
-  const never = await world.connect("never");
-  await store.keys.put("k", "1");
-  const begin = (one: RemoteStore) => [
+/** One call of each kind, all of which fail when the store is closed. */
+function callsUntilClosed(one: RemoteStore): Promise<void>[] {
+  return [
     fails(one.keys.watch({ prefix: "k" }).next(), "unavailable", false, /closed/),
     fails(collect(one.keys.list()), "unavailable", false, /closed/),
     fails(one.keys.get("k"), "unavailable", false, /closed/),
     fails(one.members.list(), "unavailable", false, /closed/),
     assert.rejects(one.keys.put("k", "2"), { code: "unavailable" }),
   ];
+}
+
+cluster("closing ends everything at once, also where nobody answers", "a b", async (world, members) => {
+  const store = await world.connect("client");
+  const never = await world.connect("never");
+  await store.keys.put("k", "1");
   for (const { name } of members) world.simulator.network.isolate(name);
   await world.sleep(20_000);
-  const all = [...begin(store), ...begin(never)];
+  const all = [...callsUntilClosed(store), ...callsUntilClosed(never)];
   await world.sleep(5_000);
   const startedMs = world.simulator.nowMs;
   await Promise.all([store.close(), never.close()]);

@@ -258,18 +258,19 @@ export class Appends {
     owner.accepted?.reject(failure);
   }
 
-  /** Once a tick: gives up what has waited too long while the log made no progress. */
-  expire(): void {
+  /** Once a tick: gives up what has waited too long while the log made no progress, and everything if it is `leaderless`. */
+  expire(leaderless: boolean): void {
     this.#pausing = false;
     if (this.isEmpty) return;
-    const beforeMs = this.#clock.monotonicMs() - this.#unavailableMs;
-    if (this.#progressMs > beforeMs) return;
+    const nowMs = this.#clock.monotonicMs();
+    const beforeMs = leaderless ? nowMs : nowMs - this.#unavailableMs;
+    if (this.#progressMs > nowMs - this.#unavailableMs && !leaderless) return;
     const late = this.#queue.filter(({ sinceMs }) => sinceMs <= beforeMs);
     if (late.length > 0) {
       this.#queue = this.#queue.filter(({ sinceMs }) => sinceMs > beforeMs);
       for (const part of late) {
         this.#queueSize -= part.size;
-        this.#fail(part, noMajority(this.#unavailableMs));
+        this.#fail(part, noMajority());
       }
     }
     const stuck = this.#pending.filter(({ sinceMs }) => sinceMs <= beforeMs);
@@ -293,10 +294,10 @@ export class Appends {
   }
 }
 
-export function noMajority(withinMs: number): HoldfastError {
+export function noMajority(): HoldfastError {
   return new HoldfastError(
     "unavailable",
-    `the log has no leader that a majority of the members follows, for ${withinMs} ms: are enough members running, and do they reach each other?`,
+    "the log has no leader that a majority of the members follows: are enough members running, and do they reach each other?",
   );
 }
 

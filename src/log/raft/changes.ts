@@ -131,7 +131,7 @@ export class Changes {
     this.#pausing = false;
     const beforeMs = this.#clock.monotonicMs() - this.#unavailableMs;
     while (this.#queue.length > 0 && (this.#queue[0] as Wanted).sinceMs <= beforeMs) {
-      this.#queue.shift()?.done.reject(noMajority(this.#unavailableMs));
+      this.#queue.shift()?.done.reject(noMajority());
     }
     const wanted = this.#current;
     if (wanted === undefined || wanted.sinceMs > beforeMs || this.#calling) return;
@@ -145,7 +145,7 @@ export class Changes {
     if (this.#accepted !== undefined) {
       return new HoldfastError("unavailable", "no majority has confirmed the change in time", { maybe: true });
     }
-    if (!this.#busy) return noMajority(this.#unavailableMs);
+    if (!this.#busy) return noMajority();
     return new HoldfastError("conflict", "another change of the membership is under way; wait for it and try again");
   }
 

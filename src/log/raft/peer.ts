@@ -30,9 +30,9 @@ const pauseMs = 20;
 export class Peer {
   readonly id: number;
   readonly address: string;
-  readonly stub: Stub<(typeof RaftService)["methods"]>;
   readonly #env: Env;
-  readonly #client: RpcClient;
+  #client: RpcClient;
+  #stub: Stub<(typeof RaftService)["methods"]>;
   readonly #hello: { readonly cluster: Uint8Array; readonly from: number; readonly to: number };
   readonly #host: PeerHost;
   readonly #filled = new Signal();
@@ -48,10 +48,27 @@ export class Peer {
     this.address = address;
     this.#hello = hello;
     this.#host = host;
-    // A leader must learn soon that a member is back, and a member that its leader is gone.
+    this.#client = this.#connect();
+    this.#stub = this.#client.use(RaftService);
+  }
+
+  /** A leader must learn soon that a member is back, and a member that its leader is gone. */
+  #connect(): RpcClient {
     const patience = { backoffMinMs: 20, backoffMaxMs: 500, keepAliveMs: 1_000, keepAliveTimeoutMs: 2_000 };
-    this.#client = new RpcClient(env, address, { ...patience, connectTimeoutMs: 2_000, windowSize: 4_194_304 });
-    this.stub = this.#client.use(RaftService);
+    return new RpcClient(this.#env, this.address, { ...patience, connectTimeoutMs: 2_000, windowSize: 4_194_304 });
+  }
+
+  get stub(): Stub<(typeof RaftService)["methods"]> {
+    return this.#stub;
+  }
+
+  /** The member has connected to this one. An attempt to reach it that is still waiting was begun while it was away. */
+  heard(): void {
+    if (this.#client.connected || this.#closed) return;
+    const before = this.#client;
+    this.#client = this.#connect();
+    this.#stub = this.#client.use(RaftService);
+    void before.close();
   }
 
   get hello(): { readonly cluster: Uint8Array; readonly from: number; readonly to: number } {
@@ -77,7 +94,7 @@ export class Peer {
     this.#streaming = true;
     const ending = new AbortController();
     try {
-      await this.stub.messages(this.#envelopes(ending.signal), { timeoutMs: Number.POSITIVE_INFINITY });
+      await this.#stub.messages(this.#envelopes(ending.signal), { timeoutMs: Number.POSITIVE_INFINITY });
     } catch (error) {
       const failure = asHoldfastError(error);
       if (failure.code === "denied") this.#host.denied(failure);

@@ -56,6 +56,7 @@ export class Peers {
   /** A member talks to this one that may not have heard of it yet. */
   meet(id: MemberId, address: string): void {
     this.#add(id, address);
+    this.#peers.get(id)?.heard();
   }
 
   async close(): Promise<void> {

@@ -58,7 +58,10 @@ export interface RaftEngineOptions extends JournalOptions {
   readonly heartbeatTicks?: number;
   /** Ticks without a leader before an election: this many to twice as many. Default 50. */
   readonly electionTicks?: number;
-  /** How long without progress an append or a question for the tail waits. Default 3,000. */
+  /**
+   * How long without progress an append or a question for the tail waits. Default 3,000. After half of it without a
+   * leader nothing waits any longer.
+   */
   readonly unavailableMs?: number;
   /**
    * The members' log no longer reaches back to where it ends here: makes the state at `to` or later durable here. When it
@@ -68,6 +71,7 @@ export interface RaftEngineOptions extends JournalOptions {
 }
 
 const catchUpRetryMs = 500;
+const unavailableDefaultMs = 3_000;
 
 export class RaftEngine implements LogEngine {
   readonly capabilities: LogCapabilities = { durability: "quorum", trim: true };
@@ -90,6 +94,8 @@ export class RaftEngine implements LogEngine {
   #isPrimary = false;
   /** Members that have been removed, for good. */
   #gone: readonly MemberId[] = [];
+  /** When a leader was known last. */
+  #leaderSeenMs: number;
   #turnComing = false;
   #timer: Timer | undefined;
   #failure: HoldfastError | undefined;
@@ -127,7 +133,8 @@ export class RaftEngine implements LogEngine {
       ...(options.electionTicks !== undefined && { electionTicks: options.electionTicks }),
     });
     this.removed = new Promise((resolve) => (this.#markRemoved = resolve));
-    const unavailableMs = options.unavailableMs ?? 3_000;
+    this.#leaderSeenMs = env.clock.monotonicMs();
+    const unavailableMs = options.unavailableMs ?? unavailableDefaultMs;
     this.#appends = new Appends(env.clock, unavailableMs);
     this.#tails = new Tails(env.clock, unavailableMs);
     this.#changes = new Changes(env.clock, unavailableMs);
@@ -357,11 +364,19 @@ export class RaftEngine implements LogEngine {
     this.#timer = this.#env.clock.schedule(this.#options.tickMs ?? 20, () => {
       this.#tickLater();
       this.#step({ kind: "tick" });
-      this.#appends.expire();
-      this.#tails.expire();
+      const lost = this.#isLeaderless();
+      this.#appends.expire(lost);
+      this.#tails.expire(lost);
       this.#changes.expire();
       this.#turn();
     });
+  }
+
+  /** For so long that an election cannot be under way with success: whoever asks should ask another member. */
+  #isLeaderless(): boolean {
+    const nowMs = this.#env.clock.monotonicMs();
+    if (this.#raft.leader !== 0) this.#leaderSeenMs = nowMs;
+    return nowMs - this.#leaderSeenMs > (this.#options.unavailableMs ?? unavailableDefaultMs) / 2;
   }
 
   /** Has everything that happens in this turn done at once. */

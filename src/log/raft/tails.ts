@@ -74,17 +74,17 @@ export class Tails {
     wake();
   }
 
-  /** Once a tick. */
-  expire(): void {
+  /** Once a tick: gives up questions that have waited too long, and all of them if the log is `leaderless`. */
+  expire(leaderless: boolean): void {
     this.#pausing = false;
-    const beforeMs = this.#clock.monotonicMs() - this.#unavailableMs;
+    const beforeMs = this.#clock.monotonicMs() - (leaderless ? 0 : this.#unavailableMs);
     const oldest = this.#waiting[0] ?? [...this.#asked.values()][0]?.[0];
     if (oldest === undefined || oldest.sinceMs > beforeMs) return;
     const late = ({ sinceMs }: Question) => sinceMs <= beforeMs;
-    rejectAll(this.#waiting.filter(late), noMajority(this.#unavailableMs));
+    rejectAll(this.#waiting.filter(late), noMajority());
     this.#waiting = this.#waiting.filter((question) => !late(question));
     for (const [id, questions] of this.#asked) {
-      rejectAll(questions.filter(late), noMajority(this.#unavailableMs));
+      rejectAll(questions.filter(late), noMajority());
       this.#asked.set(
         id,
         questions.filter((question) => !late(question)),

@@ -38,7 +38,7 @@ type Put = NonNullable<MembershipChange["put"]>[number];
 type ClusterStub = Stub<(typeof ClusterService)["methods"]>;
 
 /** How long a change waits for a leader. */
-const leaderWaitMs = 5_000;
+const leaderWaitMs = 3_000;
 const leaderPollMs = 50;
 const changeTimeoutMs = 30_000;
 /** How long a follower waits for what only the leader knows of the others. */
