@@ -2,7 +2,7 @@
  * The slow twin of a store: replays the records of a log on plain maps, with no tree, no pages and no checkpoints. It
  * decodes operations with the views' own codec and does everything else on its own. Keys and values must be text.
  */
-import { utf8Decode } from "../base/index.ts";
+import { limits, utf8Decode } from "../base/index.ts";
 import { decodeCommand, KeyOperation, LeaseOperation, SessionOperation, sessionViewId } from "../view/index.ts";
 import type { DecodedCommand } from "../view/index.ts";
 
@@ -23,6 +23,8 @@ type Compare = KeyValue<"transaction">["compares"][number];
 type Span = { readonly key?: Uint8Array | undefined; readonly end?: Uint8Array | undefined } | undefined;
 
 interface Session {
+  /** Store time of its last command. */
+  timeMs: number;
   acknowledgedBelow: number;
   readonly answered: Set<number>;
 }
@@ -41,7 +43,6 @@ export class StoreModel {
   compactRevision = 0;
   timeMs = 0;
   #position = 0;
-  #edited = false;
   #changing = new Map<string, ModelRecord | undefined>();
   #undo: (() => void)[] = [];
 
@@ -75,14 +76,15 @@ export class StoreModel {
     const [first] = command.operations;
     if (first !== undefined && command.operations.length === 1 && first.viewId === sessionViewId) {
       const { close } = SessionOperation.decode(first.body);
-      if (close === 0) this.sessions.set(position + 1, { acknowledgedBelow: 0, answered: new Set() });
+      if (close === 0) this.#openSession(position + 1);
       else this.sessions.delete(close);
       return;
     }
     if (command.session !== 0 && !this.#admit(command)) return;
-    this.#edited = false;
     this.#changing = new Map();
     this.#undo = [];
+    // Whatever becomes of it: the same command may come again when it would do something else.
+    this.sessions.get(command.session)?.answered.add(command.sequence);
     try {
       for (const { viewId, body } of command.operations) {
         if (viewId === keyViewId) this.#key(KeyOperation.decode(body));
@@ -94,12 +96,19 @@ export class StoreModel {
       return;
     }
     if (this.#changing.size > 0) this.changes.push(this.#changing);
-    if (this.#edited && command.session !== 0) this.sessions.get(command.session)?.answered.add(command.sequence);
+  }
+
+  #openSession(id: number): void {
+    for (const [other, { timeMs }] of this.sessions) {
+      if (timeMs + limits.sessionIdleMs < this.timeMs) this.sessions.delete(other);
+    }
+    this.sessions.set(id, { timeMs: this.timeMs, acknowledgedBelow: 0, answered: new Set() });
   }
 
   #admit({ session: id, sequence, acknowledgedBelow }: DecodedCommand): boolean {
     const session = this.sessions.get(id);
     if (session === undefined) return false;
+    session.timeMs = this.timeMs;
     session.acknowledgedBelow = Math.max(session.acknowledgedBelow, acknowledgedBelow);
     for (const old of session.answered) if (old < session.acknowledgedBelow) session.answered.delete(old);
     return sequence >= session.acknowledgedBelow && !session.answered.has(sequence);
@@ -140,7 +149,6 @@ export class StoreModel {
     if (this.#changing.has(key)) throw new Refused("a key is changed twice");
     set(this.keys, key, record, this.#undo);
     this.#changing.set(key, record);
-    this.#edited = true;
   }
 
   #transaction({ compares, then, otherwise }: KeyValue<"transaction">): void {
@@ -163,7 +171,6 @@ export class StoreModel {
     if (revision === before) return;
     this.#undo.push(() => (this.compactRevision = before));
     this.compactRevision = revision;
-    this.#edited = true;
   }
 
   #holds({ span, result, target }: Compare): boolean {
@@ -218,13 +225,11 @@ export class StoreModel {
   #renew(lease: bigint, ttlMs: number | undefined): void {
     if (ttlMs === undefined) return;
     set(this.leases, lease, { ttlMs, deadlineMs: this.timeMs + ttlMs }, this.#undo);
-    this.#edited = true;
   }
 
   #end(lease: bigint): void {
     for (const [key, record] of this.keys) if (record.lease === lease) this.#change(key, undefined);
     set(this.leases, lease, undefined, this.#undo);
-    this.#edited = true;
   }
 }
 

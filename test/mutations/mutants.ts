@@ -17,11 +17,10 @@ export const mutants: readonly Mutant[] = [
   {
     name: "a vote is counted twice",
     file: "raft/raft.ts",
-    find: "    this.#countVote(from, granted);\n  }",
-    replace: `    this.#countVote(from, granted);
+    find: "    if (!this.#votes.has(from)) this.#votes.set(from, granted);",
+    replace: `    if (!this.#votes.has(from)) this.#votes.set(from, granted);
     const more = this.configuration.members.find((one) => isVoter(one) && !this.#votes.has(one.id));
-    if (granted && more !== undefined && this.#role === wanted) this.#countVote(more.id, true);
-  }`,
+    if (granted && more !== undefined) this.#votes.set(more.id, true);`,
     probe: "machines",
   },
   {
@@ -56,8 +55,9 @@ export const mutants: readonly Mutant[] = [
     name: "a leader does not step down on a higher term",
     file: "raft/raft.ts",
     find: "      this.#follow(term, leads ? from : 0);\n      return true;",
-    replace:
-      '      if (this.#role === "leader" && !leads) return false;\n      this.#follow(term, leads ? from : 0);\n      return true;',
+    replace: `      if (this.#leadership === undefined) this.#follow(term, leads ? from : 0);
+      else machine.term = term;
+      return true;`,
     probe: "machines",
   },
   {

@@ -41,7 +41,7 @@ export const probes: Readonly<Record<ProbeName, Probe>> = {
   /** The power of all fails again and again, and what was not durable is lost. */
   blackouts: {
     seedCount: 4,
-    run: (seed) => cluster(seed, { blackout: 4, crash: 3, kill: 2, checkpoint: 4, diskError: 1 }),
+    run: (seed) => cluster(seed, { blackout: 4, crashAtChange: 6, kill: 2, checkpoint: 4, diskError: 1 }, { everyMs: 400 }),
   },
   /** Members come and go, with catch-up in the middle of other trouble. */
   members: {
@@ -49,7 +49,7 @@ export const probes: Readonly<Record<ProbeName, Probe>> = {
     run: (seed) =>
       cluster(
         seed,
-        { join: 3, replace: 5, remove: 3, crash: 3, checkpoint: 4, transfer: 2, isolate: 2, blackout: 1 },
+        { join: 3, replace: 5, remove: 3, crashAtChange: 4, checkpoint: 4, transfer: 2, isolate: 2, blackout: 1 },
         { memberCount: 4 },
       ),
   },

@@ -19,6 +19,8 @@ export interface PeerHost {
   denied(error: HoldfastError): void;
   /** Where this member is reached, as far as it knows. */
   ownAddress(): string;
+  /** A random number of this member's process. */
+  readonly incarnation: number;
 }
 
 /** Messages that wait for the stream, and bytes of records in them; beyond it all of them are given up. */
@@ -40,6 +42,8 @@ export class Peer {
   #waitingSize = 0;
   #streaming = false;
   #notBeforeMs = 0;
+  /** Of the member, as it said last. */
+  #incarnation: number | undefined;
   #closed = false;
 
   constructor(env: Env, address: string, hello: Peer["hello"], host: PeerHost) {
@@ -62,9 +66,14 @@ export class Peer {
     return this.#stub;
   }
 
-  /** The member has connected to this one. An attempt to reach it that is still waiting was begun while it was away. */
-  heard(): void {
-    if (this.#client.connected || this.#closed) return;
+  /**
+   * The member has connected to this one. An attempt to reach it that is still waiting was begun while it was away, and a
+   * connection to an earlier incarnation of it is dead, though it may look alive for seconds.
+   */
+  heard(incarnation: number): void {
+    const restarted = this.#incarnation !== undefined && this.#incarnation !== incarnation;
+    this.#incarnation = incarnation;
+    if ((this.#client.connected && !restarted) || this.#closed) return;
     const before = this.#client;
     this.#client = this.#connect();
     this.#stub = this.#client.use(RaftService);
@@ -109,7 +118,7 @@ export class Peer {
 
   /** What is to be sent, all that waits in one piece. */
   async *#envelopes(signal: AbortSignal): AsyncGenerator<Partial<Infer<typeof RaftEnvelope>>, void, undefined> {
-    yield { ...this.#hello, address: this.#host.ownAddress() };
+    yield { ...this.#hello, address: this.#host.ownAddress(), incarnation: this.#host.incarnation };
     while (!this.#closed && !signal.aborted) {
       if (this.#waiting.length === 0) {
         await this.#filled.wait();

@@ -5,7 +5,7 @@ import type { Configuration, MemberId, RaftMessage } from "../../raft/index.ts";
 import { Peer } from "./peer.ts";
 import type { PeerHost } from "./peer.ts";
 
-export interface PeersHost extends Omit<PeerHost, "ownAddress"> {
+export interface PeersHost extends Omit<PeerHost, "ownAddress" | "incarnation"> {
   readonly cluster: Uint8Array;
   readonly self: MemberId;
 }
@@ -13,6 +13,7 @@ export interface PeersHost extends Omit<PeerHost, "ownAddress"> {
 export class Peers {
   readonly #env: Env;
   readonly #host: PeersHost;
+  readonly #incarnation: number;
   readonly #peers = new Map<MemberId, Peer>();
   #configuration: Configuration | undefined;
   #closed = false;
@@ -20,6 +21,7 @@ export class Peers {
   constructor(env: Env, host: PeersHost) {
     this.#env = env;
     this.#host = host;
+    this.#incarnation = env.random.uint32();
   }
 
   get(id: MemberId): Peer | undefined {
@@ -50,13 +52,14 @@ export class Peers {
     const { cluster, self } = this.#host;
     if (to === self || address === "" || this.#peers.has(to) || this.#closed) return;
     const ownAddress = () => memberOf(this.#configuration as Configuration, self)?.address ?? "";
-    this.#peers.set(to, new Peer(this.#env, address, { cluster, from: self, to }, { ...this.#host, ownAddress }));
+    const host = { ...this.#host, ownAddress, incarnation: this.#incarnation };
+    this.#peers.set(to, new Peer(this.#env, address, { cluster, from: self, to }, host));
   }
 
   /** A member talks to this one that may not have heard of it yet. */
-  meet(id: MemberId, address: string): void {
+  meet(id: MemberId, address: string, incarnation: number): void {
     this.#add(id, address);
-    this.#peers.get(id)?.heard();
+    this.#peers.get(id)?.heard(incarnation);
   }
 
   async close(): Promise<void> {

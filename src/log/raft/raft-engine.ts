@@ -300,7 +300,7 @@ export class RaftEngine implements LogEngine {
             check(envelope);
             ({ from } = envelope);
             this.#checkRemoved(from);
-            this.#peers.meet(from, envelope.address);
+            this.#peers.meet(from, envelope.address, envelope.incarnation);
             continue;
           }
           const refusal = this.#refusal();

@@ -59,6 +59,8 @@ export const RaftEnvelope = message("holdfast.log.RaftEnvelope", {
   messages: repeated(embed(4, WireMessage)),
   /** Where the sender is reached, if it knows: a member that is new does not know who the others are. */
   address: string(5),
+  /** A number that the sender drew when it started: another one means that connections to it from before are dead. */
+  incarnation: uint64(6),
 });
 
 const Destination = { cluster: bytes(1), to: uint64(2) };

@@ -18,9 +18,10 @@ export function isLinearizable(operations: readonly Operation[], { initial = [],
   const state: State = new Map(initial.map(({ key, value = "" }) => [key, value]));
   const seenRevisions = revisions ? revisionsOf(operations) : new Map<string, number>();
   if (seenRevisions === undefined) return false;
-  const changes = ({ action, outcome }: Operation) =>
-    outcome.kind === "ok" && outcome.revision !== undefined && ((outcome.deleted ?? 0) > 0 || hasPut(action));
-  const told = operations.filter(changes).map(({ outcome }) => (outcome as { revision: number }).revision);
+  const told = operations.flatMap(({ action, outcome }) => {
+    if (outcome.kind !== "ok" || outcome.revision === undefined) return [];
+    return (outcome.deleted ?? 0) > 0 || hasPut(action) ? [outcome.revision] : [];
+  });
   const taken = new Set([...told, ...seenRevisions.values()]);
   const known = revisions ? seenRevisions : undefined;
   return tryAll({ state, left: certain, uncertain, revisions: known, taken, lastRevision: 0 });

@@ -5,14 +5,10 @@
  * 1. Operations that failed, and reads of unknown outcome, say nothing and are left out.
  * 2. What a client saw was written by somebody who had begun; that writer took effect before whoever saw it ended. So an
  *    operation of unknown outcome whose value was seen did happen, and by when.
- * 3. Of the others of unknown outcome, those stay that could explain what somebody found: a key that is not there, or a
- *    condition that did not hold. The rest cannot matter: leaving one out of an order that explains everything leaves an
- *    order that explains everything.
  */
 import { operationText } from "./operation.ts";
 import type { Cell, Operation, Span } from "./operation.ts";
 import { NotLinearizable } from "./not-linearizable.ts";
-import { usefulOnes } from "./usefulness.ts";
 
 export interface Effect {
   readonly operation: Operation;
@@ -41,8 +37,11 @@ export function cellName({ key, value }: Cell): string {
   return value === undefined ? key : `${key}\0${value}`;
 }
 
-/** The effects that matter, narrowed (2, 3). `initial` is what there was before the first operation. */
-export function effectsOf(operations: readonly Operation[], initial: readonly Cell[]): Effect[] {
+/** Narrowed (2). `initial` is what there was before the first operation. */
+export function effectsOf(
+  operations: readonly Operation[],
+  initial: readonly Cell[],
+): { readonly effects: readonly Effect[]; readonly sources: Sources } {
   const keys = keysOf(operations, initial);
   const effects: Effect[] = [];
   for (const operation of operations) {
@@ -52,7 +51,7 @@ export function effectsOf(operations: readonly Operation[], initial: readonly Ce
   const sources = sourcesOf(effects, initial);
   checkOrigins(effects, sources, operations);
   narrow(effects, sources);
-  return effects.filter(({ optional }) => !optional).concat(usefulOnes(effects, sources));
+  return { effects, sources };
 }
 
 /** Every key that is mentioned, in order. */

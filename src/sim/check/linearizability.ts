@@ -14,6 +14,7 @@ import type { Partition, Step } from "./partition.ts";
 import { narrowByRevisions } from "./revision-order.ts";
 import { search } from "./search.ts";
 import type { Impasse } from "./search.ts";
+import { usefulOnes } from "./usefulness.ts";
 
 export interface LinearizabilityOptions {
   /** What there was before the first operation. Default: nothing. */
@@ -39,7 +40,8 @@ export function checkLinearizable(
   options: LinearizabilityOptions = {},
 ): LinearizabilityAccount {
   const { initial = [], revisions = "checked", countMax = 1_000_000 } = options;
-  const effects = effectsOf(operations, initial);
+  const { effects: all, sources } = effectsOf(operations, initial);
+  const effects = [...all.filter(({ optional }) => !optional), ...usefulOnes(all, sources)];
   const free = revisions === "checked" ? narrowByRevisions(effects) : undefined;
   if (free === undefined) for (const effect of effects) effect.revision = effect.stateRevision = undefined;
   let configurationCount = 0;
@@ -63,17 +65,20 @@ function keysText(keys: readonly string[]): string {
 }
 
 function explained(partition: Partition, { misfit, order, pending, states }: Impasse): NotLinearizable {
-  const operations = (steps: readonly Step[]) => steps.map(({ effect }) => effect.operation);
   const what = `no order explains what ${misfit.effect.operation.client} was told`;
   const held = [...misfit.reads]
     .map(([cell]) => `${partition.keys[cell]} can only have held ${heldText(partition, cell, states)}`)
     .slice(0, 10);
   const why = held.length === 0 ? what : `${what}: ${held.join("; ")}`;
   return new NotLinearizable(why, {
-    misfits: operations([misfit]),
-    prefix: operations(order),
-    pending: operations(pending),
+    misfits: operationsOf([misfit]),
+    prefix: operationsOf(order),
+    pending: operationsOf(pending),
   });
+}
+
+function operationsOf(steps: readonly Step[]): Operation[] {
+  return steps.map(({ effect }) => effect.operation);
 }
 
 function heldText({ values }: Partition, cell: number, states: readonly (readonly number[])[]): string {

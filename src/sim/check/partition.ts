@@ -97,6 +97,10 @@ class KeySets {
   }
 }
 
+function changesOf({ writes }: Effect): number {
+  return Math.min(writes.length, 1);
+}
+
 class PartitionMaker {
   readonly #effects: readonly Effect[];
   readonly #initial: ReadonlyMap<string, string | undefined>;
@@ -108,8 +112,7 @@ class PartitionMaker {
 
   constructor(effects: readonly Effect[], initial: readonly Cell[]) {
     // Changes first: what finds a state that several began to make at one moment must see them all under way.
-    const changes = ({ writes }: Effect) => Math.min(writes.length, 1);
-    this.#effects = effects.toSorted((a, b) => a.begin - b.begin || changes(b) - changes(a));
+    this.#effects = effects.toSorted((a, b) => a.begin - b.begin || changesOf(b) - changesOf(a));
     this.#initial = new Map(initial.map(({ key, value }) => [key, value]));
     for (const effect of effects) this.#note(effect);
   }

@@ -14,6 +14,8 @@ export interface HistoryShape {
   readonly unknownRatio: number;
   /** Lists and transactions, which join keys. */
   readonly joins: boolean;
+  /** With `joins`: deletions of ranges too. */
+  readonly clears?: boolean;
   /** Values from a small set, so that several operations write the same. */
   readonly repeatedValues?: boolean;
 }
@@ -94,7 +96,7 @@ function randomOperation(
 
 function randomAction(
   random: Prng,
-  { keyCount, joins, repeatedValues = false }: HistoryShape,
+  { keyCount, joins, clears = joins, repeatedValues = false }: HistoryShape,
   model: Model,
   number: number,
 ): { readonly action: Action; readonly reads: readonly string[] } {
@@ -112,7 +114,7 @@ function randomAction(
     [2, () => ({ action: actions.remove(key) })],
     [1, () => ({ action: actions.remove(key, guess()) })],
     [joins ? 2 : 0, () => ({ action: actions.list({ start: key }) })],
-    [joins ? 1 : 0, () => ({ action: actions.removeAll({ start: key }) })],
+    [clears ? 1 : 0, () => ({ action: actions.removeAll({ start: key }) })],
     [
       joins ? 3 : 0,
       () => {

@@ -4,12 +4,13 @@
  *
  * An operation of unknown outcome whose values nobody saw can explain only that a key was not there, that it was there
  * (somebody deleted it), or that a condition on it did not hold. And only if that was found after it can have happened
- * first, and before something certain took its place.
+ * first, and before something certain took its place. The rest cannot matter: leaving one out of an order that explains
+ * everything leaves an order that explains everything.
  */
 import { cellName } from "./effect.ts";
 import type { Effect, Sources } from "./effect.ts";
 
-/** Narrows the optional effects, and gives those that could explain something. */
+/** Narrows the optional ones among the effects, and gives those of them that could explain something. */
 export function usefulOnes(effects: readonly Effect[], sources: Sources): Effect[] {
   const certain = effects.filter(({ optional }) => !optional);
   const lifetimes = new Lifetimes(certain);

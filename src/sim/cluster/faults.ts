@@ -16,6 +16,14 @@ type Lasting = { readonly forMs: number };
 export type Fault =
   /** The power fails, and comes back. */
   | ({ readonly kind: "crash"; readonly unsynced: UnsyncedFate } & Member & Lasting)
+  /** The power fails at the disk's next-but-so-many change, in the middle of it or when it is done and nobody knows. */
+  | ({
+      readonly kind: "crashAtChange";
+      readonly distance: number;
+      readonly moment: "during" | "after";
+      readonly unsynced: UnsyncedFate;
+    } & Member &
+      Lasting)
   /** The process ends, the system goes on. */
   | ({ readonly kind: "kill" } & Member & Lasting)
   /** The power of the whole house fails. */
@@ -73,7 +81,8 @@ export interface FaultOptions {
 }
 
 export const defaultWeights: Readonly<Record<FaultKind, number>> = {
-  crash: 12,
+  crash: 8,
+  crashAtChange: 6,
   kill: 10,
   blackout: 1.5,
   freeze: 8,
@@ -135,6 +144,14 @@ function spread(random: Prng, low: number, high: number): number {
 
 const makers: Readonly<Record<FaultKind, Maker>> = {
   crash: (random, seat) => ({ kind: "crash", seat, unsynced: random.pick(fates), forMs: spread(random, 1, 10_000) }),
+  crashAtChange: (random, seat) => ({
+    kind: "crashAtChange",
+    seat,
+    distance: 1 + random.below(40),
+    moment: random.pick(["during", "after"] as const),
+    unsynced: random.pick(fates),
+    forMs: spread(random, 1, 2_000),
+  }),
   kill: (random, seat) => ({ kind: "kill", seat, forMs: spread(random, 1, 5_000) }),
   blackout: (random) => ({ kind: "blackout", unsynced: random.pick(fates), forMs: spread(random, 10, 3_000) }),
   freeze: (random, seat) => ({ kind: "freeze", seat, forMs: spread(random, 100, 20_000) }),

@@ -82,6 +82,7 @@ export class Injector {
 
   readonly #performers: Performers = {
     crash: ({ seat, unsynced, forMs }) => this.#down(this.#seat(seat), { unsynced }, forMs),
+    crashAtChange: (fault) => this.#crashAtChange(fault),
     kill: ({ seat, forMs }) => this.#down(this.#seat(seat), "kill", forMs),
     blackout: ({ unsynced, forMs }) => {
       for (const seat of this.#cluster.seats) if (seat.machine.alive && seat.state !== "off") this.#down(seat, { unsynced }, forMs);
@@ -187,6 +188,20 @@ export class Injector {
     this.#later(forMs, () => this.#cluster.start(seat));
   }
 
+  #crashAtChange({ seat: index, distance, moment, unsynced, forMs }: Extract<Fault, { kind: "crashAtChange" }>): void {
+    const seat = this.#seat(index);
+    const { disk } = seat.machine;
+    if (!seat.machine.alive || seat.state === "off" || disk.hook !== undefined) return this.#skip();
+    const target = disk.changeCount + distance;
+    const phase = moment === "during" ? "issued" : "done";
+    disk.hook = (operation) => {
+      if (!operation.changes || operation.changeNumber < target) return;
+      if (operation.changeNumber === target && operation.phase !== phase) return;
+      disk.hook = undefined;
+      if (!this.#healed) this.#down(seat, { unsynced }, forMs);
+    };
+  }
+
   #block(from: readonly string[], to: readonly string[], oneWay: boolean, forMs: number): void {
     const pairs = from.flatMap((a) => to.map((b) => [a, b] as const));
     for (const [a, b] of pairs) this.#network.block(a, b, { oneWay });
@@ -196,6 +211,7 @@ export class Injector {
   }
 
   #healDisk({ machine: { disk } }: Seat): void {
+    disk.hook = undefined;
     disk.capacity = Number.POSITIVE_INFINITY;
     disk.slowdown = 1;
   }
