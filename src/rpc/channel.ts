@@ -8,8 +8,8 @@
  * | open    | `close`, `fail`, `#finish` → over         | frames go both ways                          |
  * | over    | –                                         | the owner was told, nothing is sent or taken |
  *
- * 1. Frames leave together: those of calls in a microtask after the code that wrote them, those of streams in the next
- *    turn, all as soon as 256 KiB have come together.
+ * 1. Frames leave together: those of calls in a microtask after the code that wrote them, those of streams, unless they
+ *    are `prompt`, in the next turn, all as soon as 256 KiB have come together.
  * 2. While the connection takes no more (`blocked`), only small frames about calls are collected; messages wait in their
  *    senders, which take turns part by part when it takes more again.
  * 3. With `pauses`, nothing is read while more than `backlogSizeMax` bytes wait for a peer that does not read.
@@ -148,8 +148,11 @@ export class Channel {
     this.#keepAlive.expect();
   }
 
-  /** Writes a whole message or a part of one. `totalSize` is given with the first of several parts, else 0. */
-  message(flags: number, call: number, bytes: Uint8Array, totalSize: number): void {
+  /**
+   * Writes a whole message or a part of one. `totalSize` is given with the first of several parts, else 0. A `prompt` one
+   * leaves in this turn.
+   */
+  message(flags: number, call: number, bytes: Uint8Array, totalSize: number, prompt = false): void {
     if (this.#over) return;
     const output = this.#output;
     const prefixSize = totalSize === 0 ? 0 : varintSize(totalSize);
@@ -157,7 +160,7 @@ export class Channel {
     if (totalSize > 0) output.varint(totalSize);
     output.bytes(bytes);
     // More of a stream is likely to follow within the turn.
-    if ((flags & frameFlag.end) === 0) this.#writtenMore();
+    if ((flags & frameFlag.end) === 0 && !prompt) this.#writtenMore();
     else this.#written();
   }
 

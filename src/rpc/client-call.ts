@@ -69,6 +69,7 @@ export class ClientCall extends Expiring implements InboxOwner {
 
   readonly #pool: CallPool;
   readonly #requests: Requests | undefined;
+  readonly #prompt: boolean;
   #signal: AbortSignal | undefined;
   #onAbort: (() => void) | undefined;
   #carrier: CallCarrier | undefined;
@@ -86,6 +87,7 @@ export class ClientCall extends Expiring implements InboxOwner {
     payload: Uint8Array | undefined,
     requests: Requests | undefined,
     timeoutMs: number,
+    prompt: boolean,
   ) {
     super();
     if (payload !== undefined && payload.length > limits.messageSizeMax) throw messageTooLarge(payload.length);
@@ -94,6 +96,7 @@ export class ClientCall extends Expiring implements InboxOwner {
     this.payload = payload;
     this.#requests = requests;
     this.timeoutMs = timeoutMs;
+    this.#prompt = prompt;
   }
 
   get isOver(): boolean {
@@ -240,7 +243,7 @@ export class ClientCall extends Expiring implements InboxOwner {
   }
 
   async #pump(requests: Requests): Promise<void> {
-    const sender = new Sender((this.#carrier as CallCarrier).channel, this.id);
+    const sender = new Sender((this.#carrier as CallCarrier).channel, this.id, this.#prompt);
     this.#sender = sender;
     try {
       const iterator =

@@ -149,6 +149,7 @@ export class RpcClient {
         oneRequest ? called.method.request.encode(request) : undefined,
         oneRequest ? undefined : (request as RequestStream<unknown>),
         timeoutMs === Infinity ? 0 : timeoutMs,
+        options?.prompt === true,
       );
     } catch (error) {
       if (oneResponse) return Promise.reject(error);

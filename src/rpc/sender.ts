@@ -21,6 +21,8 @@ export class Sender implements Queued {
 
   readonly #channel: Channel;
   readonly #call: number;
+  /** Messages leave in this turn. */
+  readonly #prompt: boolean;
   #credit: number;
   /** Messages not yet sent in full; usually one. */
   readonly #queue: Uint8Array[] = [];
@@ -32,9 +34,10 @@ export class Sender implements Queued {
   #over = false;
   #drained: Deferred<void> | undefined;
 
-  constructor(channel: Channel, call: number) {
+  constructor(channel: Channel, call: number, prompt = false) {
     this.#channel = channel;
     this.#call = call;
+    this.#prompt = prompt;
     this.#credit = channel.peerSettings.windowSize;
   }
 
@@ -52,7 +55,7 @@ export class Sender implements Queued {
     if (this.#queue.length === 0 && !channel.blocked && message.length <= channel.partSize && cost <= this.#credit) {
       this.#credit -= cost;
       if (last) this.#over = true;
-      channel.message(last ? frameFlag.end : 0, this.#call, message, 0);
+      channel.message(last ? frameFlag.end : 0, this.#call, message, 0, this.#prompt);
       return true;
     }
     this.#ending = last;
@@ -125,6 +128,7 @@ export class Sender implements Queued {
       this.#call,
       whole ? message : message.subarray(offset, offset + size),
       offset === 0 && !finished ? length : 0,
+      this.#prompt,
     );
     if (!finished) return true;
     this.#queue.shift();

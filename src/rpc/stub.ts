@@ -12,6 +12,11 @@ export interface CallOptions {
    * with one response: the client's `callTimeoutMs`; for streams of responses: no deadline. `Infinity`: none.
    */
   readonly timeoutMs?: number;
+  /**
+   * For a stream of requests: each leaves at once instead of waiting for others of the same turn. Costs a system call for
+   * each, and saves the others the time to the next turn.
+   */
+  readonly prompt?: boolean;
 }
 
 /** What a method's requests may be where there are many. */

@@ -151,7 +151,7 @@ export const mutants: readonly Mutant[] = [
     file: "log/raft/appends.ts",
     find: "const again = !error.maybe && (error.code",
     replace: "const again = (error.maybe || !error.maybe) && (error.code",
-    probe: "churn",
+    probe: "cuts",
   },
   {
     name: "the journal answers before its writes are durable",

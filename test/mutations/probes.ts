@@ -21,12 +21,12 @@ async function cluster(
   await runCluster({ seed, memberCount: 3, durationMs: 10_000, faults: { everyMs, weights }, ...rest });
 }
 
-export type ProbeName = "machines" | "churn" | "blackouts" | "members" | "clocks" | "store" | "killed";
+export type ProbeName = "machines" | "churn" | "cuts" | "blackouts" | "members" | "clocks" | "store" | "killed";
 
 export const probes: Readonly<Record<ProbeName, Probe>> = {
   /** Consensus machines alone, with every step watched. */
   machines: {
-    seedCount: 60,
+    seedCount: 400,
     async run(seed) {
       const { explore } = await import("../../src/raft/explorer.suite.ts");
       explore(seed, 1_500);
@@ -37,6 +37,16 @@ export const probes: Readonly<Record<ProbeName, Probe>> = {
     seedCount: 4,
     run: (seed) =>
       cluster(seed, { crash: 4, kill: 3, freeze: 4, cut: 4, isolate: 6, partition: 6, transfer: 3, flaky: 1 }),
+  },
+  /** Connections break all the time. */
+  cuts: {
+    seedCount: 4,
+    run: (seed) =>
+      cluster(
+        seed,
+        { cut: 10, transfer: 1, isolate: 1 },
+        { everyMs: 60, durationMs: 6_000, clientCount: 1, workload: { loops: ["single"], thinkMs: 10 } },
+      ),
   },
   /** The power of all fails again and again, and what was not durable is lost. */
   blackouts: {

@@ -103,7 +103,7 @@ export class Peer {
     this.#streaming = true;
     const ending = new AbortController();
     try {
-      await this.#stub.messages(this.#envelopes(ending.signal), { timeoutMs: Number.POSITIVE_INFINITY });
+      await this.#stub.messages(this.#envelopes(ending.signal), { timeoutMs: Number.POSITIVE_INFINITY, prompt: true });
     } catch (error) {
       const failure = asHoldfastError(error);
       if (failure.code === "denied") this.#host.denied(failure);

@@ -19,6 +19,7 @@ import {
   bytes,
   embed,
   equalBytes,
+  giveWay,
   HoldfastError,
   message,
   position,
@@ -214,8 +215,8 @@ export class Wal {
     let size = 0;
     for (const record of records) size += record.length + 4;
     this.#pieces.push({ records, size, done });
-    // What else is submitted in this turn goes along.
-    this.#pumping ??= Promise.resolve().then(() => this.#pump());
+    // What else is submitted in this turn goes along. The write may hold up the thread: messages go out before it.
+    this.#pumping ??= giveWay(this.#env.clock).then(() => this.#pump());
   }
 
   async #pump(): Promise<void> {

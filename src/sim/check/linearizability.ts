@@ -86,7 +86,7 @@ function heldText({ values }: Partition, cell: number, states: readonly (readonl
   for (const cells of states) {
     const value = cells[cell] as number;
     if (value === absentValue) texts.add("nothing");
-    else texts.add(value === otherValue ? "a value that nobody found" : (values[value] as string));
+    else texts.add(value === otherValue ? "a value that no client found" : (values[value] as string));
   }
   return [...texts].join(" or ");
 }

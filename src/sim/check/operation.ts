@@ -66,33 +66,39 @@ export interface Operation {
 }
 
 /** Actions by the names that the store gives them. */
-export const actions = {
-  get: (key: string): Action => ({ text: `get ${key}` }),
+export const actions = { get, put, remove, removeAll, list, transaction } as const;
 
-  /** `before`: only if this is what the key holds; `{ value: undefined }`: only if it does not exist. */
-  put(key: string, value: string, before?: { readonly value: string | undefined }): Action {
-    const text = `put ${key} = ${value}`;
-    const writes = [{ key, value }];
-    if (before === undefined) return { text, writes };
-    return { text: `${text} if ${valueText(before.value)}`, writes, guards: [{ key, value: before.value }] };
-  },
+function get(key: string): Action {
+  return { text: `get ${key}` };
+}
 
-  remove(key: string, before?: { readonly value: string | undefined }): Action {
-    const writes = [{ key, value: undefined }];
-    if (before === undefined) return { text: `delete ${key}`, writes };
-    const text = `delete ${key} if ${valueText(before.value)}`;
-    return { text, writes, guards: [{ key, value: before.value }] };
-  },
+/** `before`: only if this is what the key holds; `{ value: undefined }`: only if it does not exist. */
+function put(key: string, value: string, before?: { readonly value: string | undefined }): Action {
+  const text = `put ${key} = ${value}`;
+  const writes = [{ key, value }];
+  if (before === undefined) return { text, writes };
+  return { text: `${text} if ${valueText(before.value)}`, writes, guards: [{ key, value: before.value }] };
+}
 
-  removeAll: (span: Span): Action => ({ text: `delete ${spanText(span)}`, clears: span }),
+function remove(key: string, before?: { readonly value: string | undefined }): Action {
+  const writes = [{ key, value: undefined }];
+  if (before === undefined) return { text: `delete ${key}`, writes };
+  const text = `delete ${key} if ${valueText(before.value)}`;
+  return { text, writes, guards: [{ key, value: before.value }] };
+}
 
-  list: (span: Span): Action => ({ text: `list ${spanText(span)}`, lists: span }),
+function removeAll(span: Span): Action {
+  return { text: `delete ${spanText(span)}`, clears: span };
+}
 
-  /** What its function read in its last attempt, and what that wrote. */
-  transaction(reads: readonly Cell[], writes: readonly Cell[]): Action {
-    return { text: `transaction: ${cellsText(reads)} ⇒ ${cellsText(writes)}`, guards: reads, writes };
-  },
-} as const;
+function list(span: Span): Action {
+  return { text: `list ${spanText(span)}`, lists: span };
+}
+
+/** What its function read in its last attempt, and what that wrote. */
+function transaction(reads: readonly Cell[], writes: readonly Cell[]): Action {
+  return { text: `transaction: ${cellsText(reads)} ⇒ ${cellsText(writes)}`, guards: reads, writes };
+}
 
 export function valueText(value: string | undefined): string {
   return value ?? "nothing";

@@ -19,7 +19,7 @@ import type { FaultKind, FaultOptions, ScheduledFault } from "./faults.ts";
 import { Injector } from "./injector.ts";
 import { Inspector } from "./inspector.ts";
 import { Notes } from "./notes.ts";
-import { Client } from "./workload.ts";
+import { Client, Insider } from "./workload.ts";
 import type { WorkloadOptions } from "./workload.ts";
 
 export interface ClusterRunOptions {
@@ -130,13 +130,15 @@ class Run {
     const injector = new Injector(this.#cluster, this.#options.memberCount > 1 ? operator.members : undefined);
     this.phase = "under load";
     const calls = this.#startClients();
+    const insider = new Insider(this.#cluster, this.#operator.env, new Prng(`insider ${this.#options.seed}`), this.#notes);
+    calls.push(insider.run(this.#options.workload?.thinkMs ?? 100));
     injector.begin(this.#schedule);
     await this.#goal(sleep(this.#operator.env.clock, durationMs), durationMs + 1_000);
     this.phase = "recovering";
     injector.heal();
     await this.#goal(this.#recovered(operator, injector), recoveryMs);
     this.phase = "ending the calls";
-    for (const client of this.#clients) client.stop();
+    for (const client of [...this.#clients, insider]) client.stop();
     await this.#goal(Promise.all(calls), endingMs);
     this.phase = "ending the leases";
     await this.#goal(this.#leasesEnded(operator), endingMs);

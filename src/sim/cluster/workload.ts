@@ -9,6 +9,7 @@
  * | `b/N`     | commits of several keys, lists, and calls of one key                                            |
  * | `acct/N`  | transactions that move money; `moved/N` says what was moved                                     |
  * | `lease/…` | keys that go with a lease                                                                       |
+ * | `e/N`     | calls of a program in the member's own process                                                  |
  *
  * 1. A client does one thing at a time in each of its loops, and thinks in between.
  */
@@ -21,6 +22,7 @@ import type { Call } from "../check/history.ts";
 import type { Action, Cell, Result } from "../check/operation.ts";
 import type { Prng } from "../prng.ts";
 import { padded, unpadded } from "./notes.ts";
+import type { Cluster, Seat } from "./cluster.ts";
 import type { LeaseNotes, Notes, WatchNotes } from "./notes.ts";
 
 export interface WorkloadOptions {
@@ -40,6 +42,8 @@ const allLoops: readonly LoopName[] = ["single", "group", "bank", "lease", "watc
 
 export const accountCount = 5;
 export const balanceTotal = 500;
+/** How long the insider waits for a call that may have died. */
+const patienceMs = 2_000;
 /** Past revisions that a compaction leaves, at least. */
 const historyKept = 60;
 
@@ -389,6 +393,61 @@ export class Client {
 /** What an account holds. */
 export function balanceOf(value: string): number {
   return Number(value.slice(0, value.indexOf(" ")));
+}
+
+/**
+ * A program in which a member is embedded: it calls the store in its own process, without a session, so that nothing but
+ * the log itself keeps a command from taking effect twice. It dies with its member, in the middle of a call.
+ */
+export class Insider {
+  readonly #cluster: Cluster;
+  readonly #env: Pick<Env, "clock">;
+  readonly #random: Prng;
+  readonly #notes: Notes;
+  #stopping = false;
+
+  /** `env` is of a machine that does not die. */
+  constructor(cluster: Cluster, env: Pick<Env, "clock">, random: Prng, notes: Notes) {
+    this.#cluster = cluster;
+    this.#env = env;
+    this.#random = random;
+    this.#notes = notes;
+  }
+
+  async run(thinkMs: number): Promise<void> {
+    while (!this.#stopping) {
+      await sleep(this.#env.clock, 2 * thinkMs * this.#random.float());
+      const running = this.#cluster.running();
+      if (running.length === 0) continue;
+      // Of a call that dies with its member nobody ever hears.
+      await Promise.race([this.#call(this.#random.pick(running)), sleep(this.#env.clock, patienceMs)]);
+    }
+  }
+
+  stop(): void {
+    this.#stopping = true;
+  }
+
+  async #call({ member, machine }: Seat): Promise<void> {
+    if (member === undefined) return;
+    const { history } = this.#notes;
+    const client = `in ${machine.name}`;
+    const key = `e/${this.#random.below(4)}`;
+    const value = this.#notes.value("in");
+    const reads = this.#random.chance(0.3);
+    const call = history.begin(client, this.#notes.nowMs, reads ? actions.get(key) : actions.put(key, value));
+    try {
+      if (reads) {
+        const record = await member.store.keys.get(key);
+        call.ok(this.#notes.nowMs, { seen: [record === undefined ? absent(key) : toCell(record)] });
+      } else {
+        call.ok(this.#notes.nowMs, { revision: await member.store.keys.put(key, value) });
+      }
+    } catch (error) {
+      call.threw(this.#notes.nowMs, error);
+      expected(error);
+    }
+  }
 }
 
 /** What a read found: that there is nothing is an answer too. */
