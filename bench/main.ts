@@ -2,7 +2,7 @@
  * `npm run bench`: the rows of docs/performance.md, Holdfast beside its peers in one run, alternating, several rounds;
  * medians with their spread, one line a row.
  *
- *   npm run bench -- [embedded] [network] [curve] [restart] [--rounds 5] [--seconds 3]
+ *   npm run bench -- [embedded] [network] [cluster] [pause] [curve] [restart] [--rounds 5] [--seconds 3] [--kills 20]
  *
  * Without names it runs them all. Everything happens in a scratch directory that is removed afterwards; servers listen
  * on loopback.
@@ -13,9 +13,12 @@ import { cpus, tmpdir, totalmem } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs, promisify } from "node:util";
+import { clusterRows, pauseRows } from "./cluster.ts";
 import { buildEtcdLoad, installEmbeddedPeers, startEtcd, startHoldfast } from "./peers.ts";
 import type { Server } from "./peers.ts";
 import { storeNames } from "./stores.ts";
+import { figure, row, spread, spreadText, timesText } from "./table.ts";
+import type { Spread } from "./table.ts";
 
 const run = promisify(execFile);
 const here = fileURLToPath(new URL(".", import.meta.url));
@@ -24,35 +27,13 @@ const { values: options, positionals } = parseArgs({
   options: {
     rounds: { type: "string", default: "5" },
     seconds: { type: "string", default: "3" },
+    kills: { type: "string", default: "20" },
     directory: { type: "string", default: tmpdir() },
   },
 });
 const rounds = Number(options.rounds);
 const scratch = mkdtempSync(join(options.directory, "holdfast-bench-"));
 const wanted = (name: string) => positionals.length === 0 || positionals.includes(name);
-
-interface Spread {
-  readonly median: number;
-  readonly min: number;
-  readonly max: number;
-}
-
-function spread(values: readonly number[]): Spread {
-  const sorted = values.toSorted((a, b) => a - b);
-  return {
-    median: sorted[Math.floor(sorted.length / 2)] ?? Number.NaN,
-    min: sorted[0] ?? Number.NaN,
-    max: sorted.at(-1) ?? Number.NaN,
-  };
-}
-
-const figure = (value: number) =>
-  value >= 100 ? Math.round(value).toLocaleString("en-US") : value.toPrecision(3).replace(/\.?0+$/, "");
-const spreadText = ({ median, min, max }: Spread) => `${figure(median)} (${figure(min)}–${figure(max)})`;
-
-function row(...cells: readonly string[]): void {
-  console.log(`| ${cells.join(" | ")} |`);
-}
 
 async function measure(script: string, args: readonly (string | number)[]): Promise<Record<string, number>> {
   const { stdout } = await run(process.execPath, ["--no-warnings", join(here, script), ...args.map(String)], {
@@ -101,7 +82,7 @@ async function embedded(): Promise<void> {
       const result = results.get(name);
       return result === undefined ? "–" : spreadText(result);
     });
-    row(`${inFlight}`, ...cells, `${figure(ours / best)}×`);
+    row(`${inFlight}`, ...cells, timesText(ours / best));
   }
   const group = await alternate(["better-sqlite3"], async (name) => {
     const args = [name, "put", 100, options.seconds, 100_000, freshDirectory()];
@@ -153,11 +134,23 @@ async function network(): Promise<void> {
           : `${spreadText(result)}; ${figure(spread(latencies.get(name) ?? []).median)}`;
       });
       const ratio = (results.get("holdfast")?.median ?? Number.NaN) / (results.get("etcd")?.median ?? Number.NaN);
-      row(`${operation}, ${inFlight} in flight`, ...cells, Number.isNaN(ratio) ? "–" : `${figure(ratio)}×`);
+      row(`${operation}, ${inFlight} in flight`, ...cells, timesText(ratio));
     }
   } finally {
     for (const server of servers.values()) await server.stop();
   }
+}
+
+async function cluster(): Promise<void> {
+  const bench = {
+    rounds,
+    seconds: Number(options.seconds),
+    killCount: Number(options.kills),
+    freshDirectory,
+    etcdLoad: buildEtcdLoad(scratch),
+  };
+  if (wanted("cluster")) await clusterRows(bench);
+  if (wanted("pause")) await pauseRows(bench);
 }
 
 async function curve(): Promise<void> {
@@ -237,6 +230,7 @@ console.log(
 try {
   if (wanted("embedded")) await embedded();
   if (wanted("network")) await network();
+  if (wanted("cluster") || wanted("pause")) await cluster();
   if (wanted("curve")) await curve();
   if (wanted("restart")) await restart();
 } finally {

@@ -1,16 +1,16 @@
 /**
- * A load generator for a Holdfast member: the twin of `etcd-load/main.go`, with the same keys, values and accounting.
+ * A load generator for a Holdfast member, or a cluster: the twin of `etcd-load/main.go`, with the same keys, values and accounting.
  *
- *   node bench/network.ts ENDPOINT put|get IN_FLIGHT COUNT VALUE_SIZE KEY_COUNT
+ *   node bench/network.ts ENDPOINTS put|get IN_FLIGHT COUNT VALUE_SIZE KEY_COUNT
  *
  * Prints one JSON object: calls a second and latencies in milliseconds.
  */
 import { connect } from "../src/index.ts";
 
-const [endpoint = "", operation, ...numbers] = process.argv.slice(2);
+const [endpoints = "", operation, ...numbers] = process.argv.slice(2);
 const [inFlight = 1, count = 1, valueSize = 256, keyCount = 1] = numbers.map(Number);
 
-const store = await connect(endpoint);
+const store = await connect(endpoints);
 const value = new Uint8Array(valueSize).map((_, index) => 97 + (index % 26));
 const latencies = new Float64Array(count);
 let next = 0;

@@ -1,18 +1,21 @@
 // A load generator for etcd on etcd's own Go client: the peer of Holdfast's network rows.
 //
-//	etcd-load ENDPOINT put|get IN_FLIGHT COUNT VALUE_SIZE KEY_COUNT CONNECTIONS
+//	etcd-load ENDPOINTS put|get IN_FLIGHT COUNT VALUE_SIZE KEY_COUNT CONNECTIONS
+//	etcd-load ENDPOINTS write
 //
-// Prints one JSON object: calls a second and latencies in milliseconds. Keys are key-%010d, chosen by a multiplicative
+// The second is the twin of `writer.ts`, and tells there what it does. The first prints one JSON object: calls a second and latencies in milliseconds. Keys are key-%010d, chosen by a multiplicative
 // step so that neighbours in time are not neighbours in order; with COUNT = KEY_COUNT every key is written once.
 package main
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"fmt"
 	"os"
 	"sort"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -28,17 +31,88 @@ func number(index int) int {
 	return value
 }
 
+func connect(endpoints string) *clientv3.Client {
+	config := clientv3.Config{Endpoints: strings.Split(endpoints, ","), DialTimeout: 5 * time.Second}
+	client, err := clientv3.New(config)
+	if err != nil {
+		panic(err)
+	}
+	return client
+}
+
+// What the callers of `write` have been told.
+type gaps struct {
+	sync.Mutex
+	last    time.Time
+	longest time.Duration
+	count   int
+}
+
+func (g *gaps) acknowledged() {
+	g.Lock()
+	defer g.Unlock()
+	now := time.Now()
+	if now.Sub(g.last) > g.longest {
+		g.longest = now.Sub(g.last)
+	}
+	g.last = now
+	g.count++
+}
+
+func (g *gaps) answer(line string) {
+	g.Lock()
+	defer g.Unlock()
+	now := time.Now()
+	if line == "reset" {
+		g.last, g.longest, g.count = now, 0, 0
+		return
+	}
+	since, longest := now.Sub(g.last), g.longest
+	if since > longest {
+		longest = since
+	}
+	json.NewEncoder(os.Stdout).Encode(map[string]float64{
+		"gapMs":   float64(longest.Microseconds()) / 1000,
+		"sinceMs": float64(since.Microseconds()) / 1000,
+		"count":   float64(g.count),
+	})
+}
+
+func write(endpoints string) {
+	client := connect(endpoints)
+	value := strings.Repeat("a", 256)
+	state := &gaps{last: time.Now()}
+	for caller := 0; caller < 10; caller++ {
+		go func(caller int) {
+			for i := 0; ; i = (i + 1) % 1000 {
+				ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
+				_, err := client.Put(ctx, fmt.Sprintf("writer-%d-%d", caller, i), value)
+				cancel()
+				if err == nil {
+					state.acknowledged()
+				} else {
+					time.Sleep(time.Millisecond)
+				}
+			}
+		}(caller)
+	}
+	lines := bufio.NewScanner(os.Stdin)
+	for lines.Scan() {
+		state.answer(lines.Text())
+	}
+}
+
 func main() {
-	endpoint, operation := os.Args[1], os.Args[2]
+	endpoints, operation := os.Args[1], os.Args[2]
+	if operation == "write" {
+		write(endpoints)
+		return
+	}
 	inFlight, count, valueSize, keyCount, connections := number(3), number(4), number(5), number(6), number(7)
 	clients := make([]*clientv3.Client, connections)
 	for i := range clients {
-		client, err := clientv3.New(clientv3.Config{Endpoints: []string{endpoint}, DialTimeout: 5 * time.Second})
-		if err != nil {
-			panic(err)
-		}
-		defer client.Close()
-		clients[i] = client
+		clients[i] = connect(endpoints)
+		defer clients[i].Close()
 	}
 	value := make([]byte, valueSize)
 	for i := range value {
