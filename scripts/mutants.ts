@@ -2,7 +2,7 @@
  * Shows that the simulations bite: every deliberate bug of `test/mutations/mutants.ts` must be caught by its probe within
  * its seeds. Prints a line for each, and how long it took. Exit status 1 if one gets through.
  *
- *   npm run mutants -- [--only TEXT] [--seeds N] [--messages]
+ *   node scripts/mutants.ts [--only TEXT] [--seeds N] [--messages]
  */
 import { parseArgs } from "node:util";
 import { runMutants } from "../test/mutations/run.ts";

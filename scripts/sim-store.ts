@@ -34,7 +34,9 @@ const only = values.only === undefined ? undefined : (JSON.parse(values.only) as
 function wholeNumber(text: string): number {
   const number = Number(text);
   if (Number.isSafeInteger(number) && number >= 0) return number;
-  console.error(`"${text}" is not a whole number; usage: npm run sim -- store --seeds 20 --from 1 --rounds 20 --stride 7`);
+  console.error(
+    `"${text}" is not a whole number; usage: npm run sim -- store --seeds 20 --from 1 --rounds 20 --stride 7`,
+  );
   process.exit(2);
 }
 

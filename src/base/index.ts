@@ -23,6 +23,7 @@ export type {
 } from "./doors.ts";
 export { abortable, abortError, deferred, giveWay, Signal, sleep, throwIfAborted } from "./async.ts";
 export type { Deferred } from "./async.ts";
+export { pieces } from "./pieces.ts";
 export {
   compareBytes,
   concatBytes,

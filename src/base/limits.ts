@@ -9,6 +9,8 @@ export const limits = {
   valueSizeMax: 1_048_576,
   /** Largest encoded command, which is one log record. */
   recordSizeMax: 16_777_216,
+  /** Bytes of records in one append of which the log keeps the records together; a single one may be larger. */
+  appendSizeMax: 1_048_576,
   /** Largest number of operations in one command, nested ones included. */
   operationCountMax: 16_384,
   /** How deep compare/then/else may nest. */

@@ -11,7 +11,7 @@ import { HoldfastError } from "../base/index.ts";
 import type { Store, VerifyProgress } from "../member/index.ts";
 import { bytesText, countText, durationText, plural, printJson, printLine } from "./output.ts";
 import { Progress } from "./progress.ts";
-import { addTargetOptions, directoryEnv, withStore } from "./target.ts";
+import { addTargetOptions, directoryEnv, withMember } from "./target.ts";
 import type { TargetOptions } from "./target.ts";
 
 interface Finding {
@@ -49,7 +49,7 @@ async function* examine(options: TargetOptions): AsyncGenerator<Finding> {
   if (options.data !== undefined) yield* examineDisk(resolve(options.data));
   const findings: Finding[] = [];
   try {
-    await withStore(options, async (store) => {
+    await withMember(options, async (store) => {
       for await (const finding of examineStore(store)) findings.push(finding);
     });
   } catch (error) {

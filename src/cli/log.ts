@@ -4,14 +4,14 @@ import { HoldfastError } from "../base/index.ts";
 import type { VerifyProgress } from "../member/index.ts";
 import { bytesText, plural, printJson, printLine, table } from "./output.ts";
 import { Progress } from "./progress.ts";
-import { addTargetOptions, directoryEnv, interruptSignal, parseWhole, withStore } from "./target.ts";
+import { addTargetOptions, directoryEnv, interruptSignal, parseWhole, withMember } from "./target.ts";
 import type { TargetOptions } from "./target.ts";
 
 export function addTo(command: Command): void {
   addTargetOptions(command.command("status").description("the first and last position, and what is durable"))
     .addHelpText("after", "\nExamples:\n  $ holdfast log status")
     .action(async (options: TargetOptions) => {
-      await withStore(options, async (store) => {
+      await withMember(options, async (store) => {
         const { logStart, logTail, applied, checkpointPosition, durability } = await store.status();
         const facts = { start: logStart, tail: logTail, applied, checkpoint: checkpointPosition, durability };
         if (options.json) await printJson(facts);
@@ -26,7 +26,7 @@ export function addTo(command: Command): void {
     .action(async (options: TargetOptions & { readonly from?: number; readonly follow: boolean }) => {
       const signal = interruptSignal();
       const { describeRecord } = await import("../member/index.ts");
-      await withStore(options, async (store) => {
+      await withMember(options, async (store) => {
         const { logStart, logTail } = await store.status();
         const from = options.from ?? Math.max(logStart, logTail - 10);
         try {
@@ -50,7 +50,7 @@ export function addTo(command: Command): void {
     )
     .action(async (options: TargetOptions) => {
       if (options.data === undefined) {
-        await withStore(options, (store) => reportVerify(store.verifyLog(), options));
+        await withMember(options, (store) => reportVerify(store.verifyLog(), options));
         return;
       }
       const { verifyDirectory } = await import("../member/index.ts");

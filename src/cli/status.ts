@@ -3,14 +3,14 @@ import type { Command } from "commander";
 import { toHex } from "../base/index.ts";
 import type { MemberList, StoreStatus } from "../member/index.ts";
 import { bytesText, countText, durationText, plural, printJson, printLine, table } from "./output.ts";
-import { addTargetOptions, withStore } from "./target.ts";
+import { addTargetOptions, withMember } from "./target.ts";
 import type { TargetOptions } from "./target.ts";
 
 export function addTo(command: Command): void {
   addTargetOptions(command)
     .addHelpText("after", "\nExamples:\n  $ holdfast status\n  $ holdfast status --data ./holdfast-data --json")
     .action(async (options: TargetOptions) => {
-      await withStore(options, async (store) => {
+      await withMember(options, async (store) => {
         const status = await store.status();
         const list = await store.members.list();
         const cluster = list.cluster === "" ? {} : { cluster: list };

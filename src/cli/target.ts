@@ -38,8 +38,21 @@ export function addTargetOptions(command: Command): Command {
 }
 
 /** Runs `work` on the store that the options name and closes it afterwards, whatever happens. */
-export async function withStore<T>(options: TargetOptions, work: (store: Store) => Promise<T>): Promise<T> {
-  const store = await openTarget(options);
+export function withStore<T>(options: TargetOptions, work: (store: Store) => Promise<T>): Promise<T> {
+  return withTarget(options, true, work);
+}
+
+/** The same for what one member says of itself: only the addresses that were given are asked. */
+export function withMember<T>(options: TargetOptions, work: (store: Store) => Promise<T>): Promise<T> {
+  return withTarget(options, false, work);
+}
+
+async function withTarget<T>(
+  options: TargetOptions,
+  followMembers: boolean,
+  work: (store: Store) => Promise<T>,
+): Promise<T> {
+  const store = await openTarget(options, followMembers);
   try {
     return await work(store);
   } finally {
@@ -48,7 +61,7 @@ export async function withStore<T>(options: TargetOptions, work: (store: Store) 
 }
 
 /** Loads the layers of a member only here, so that help and wrong usage do not wait for them. */
-async function openTarget(options: TargetOptions): Promise<Store> {
+async function openTarget(options: TargetOptions, followMembers: boolean): Promise<Store> {
   const { connectStore, openStore } = await import("../member/index.ts");
   if (options.data !== undefined) {
     // A command reads and writes; only `start` makes a new directory.
@@ -58,7 +71,7 @@ async function openTarget(options: TargetOptions): Promise<Store> {
     });
   }
   for (const address of options.endpoint.split(",")) checkAddress(address.trim(), "--endpoint");
-  return connectStore(directoryEnv("."), options.endpoint, { timeoutMs: options.timeout });
+  return connectStore(directoryEnv("."), options.endpoint, { timeoutMs: options.timeout, followMembers });
 }
 
 /** The doors of a command: it speaks for itself, so that only warnings are logged. */

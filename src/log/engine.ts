@@ -2,7 +2,7 @@
  * The contract of the shared log: one totally ordered sequence of records at dense positions from 0.
  *
  * Invariants, tested by `conformance.suite.ts` on every engine:
- *  1. Positions are dense: the records of one append are neighbours, and appends never interleave.
+ *  1. Positions are dense. The records of one append are neighbours, up to `limits.appendSizeMax` bytes of them.
  *  2. An append resolves only when its records are durable (as the engine's capabilities define it) and every record
  *     before them is too; appends are acknowledged in the order of their positions.
  *  3. A reader sees only records that are acknowledged or will be, in order, without gaps and without repeats.

@@ -93,7 +93,8 @@ class SimTimer implements Timer {
     const fire = () => {
       const leftMs = wall.rate === rate ? 0 : dueMs - wall.countedMs();
       // The clock was slowed down meanwhile (1).
-      if (leftMs > 0) this.#event = schedule.add(Math.max(leftMs / wall.rate, shortestWaitMs), incarnation, "timer", fire);
+      if (leftMs > 0)
+        this.#event = schedule.add(Math.max(leftMs / wall.rate, shortestWaitMs), incarnation, "timer", fire);
       else run();
     };
     this.#event = schedule.add(delayMs / rate, incarnation, "timer", fire);

@@ -169,6 +169,11 @@ export class SimDisk {
     this.#failures.set(number, code);
   }
 
+  /** Takes back what `failOperation` has arranged. */
+  failNoMore(): void {
+    this.#failures.clear();
+  }
+
   /** Paths of all files as programs see them now, sorted. */
   files(): string[] {
     return [...walk(this.#root, "")].map(([path]) => path);

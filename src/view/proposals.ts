@@ -7,7 +7,7 @@
  * and the command is applied later: nobody waits for it any more. And the state here jumps over the command: then it was
  * applied elsewhere, and what became of it is not known here.
  */
-import { asHoldfastError, deferred, HoldfastError } from "../base/index.ts";
+import { asHoldfastError, deferred, HoldfastError, limits, pieces } from "../base/index.ts";
 import type { Deferred, Env } from "../base/index.ts";
 import type { LogEngine } from "../log/index.ts";
 import { encodeCommand } from "./command.ts";
@@ -33,8 +33,8 @@ export class Proposals {
   readonly #log: LogEngine;
   /** Without a session: by a number that starts at random, so that no other proposer's commands are taken for ours. */
   readonly #loose = new Map<number, Proposal>();
-  /** In sessions: by session and sequence. A retry may be under way beside the command that it repeats. */
-  readonly #stamped = new Map<string, Proposal[]>();
+  /** In sessions: by session, then sequence. A retry may be under way beside the command that it repeats. */
+  readonly #stamped = new Map<number, Map<number, Proposal[]>>();
   #nextLoose: number;
   #outbox: Proposal[] = [];
   /** Commands below this position that are not answered will not be applied one by one here. */
@@ -67,6 +67,10 @@ export class Proposals {
     // They were failed before their turn came.
     if (proposals.length === 0) return;
     this.#outbox = [];
+    for (const part of pieces(proposals, limits.appendSizeMax, ({ record }) => record.length)) this.#append(part);
+  }
+
+  #append(proposals: readonly Proposal[]): void {
     for (const proposal of proposals) this.#add(proposal);
     this.#log.append(proposals.map(({ record }) => record)).then(
       (outcome) => {
@@ -99,7 +103,13 @@ export class Proposals {
   /** The state has jumped to a position. Those whose place in the log is not known yet are judged when it is. */
   skip(to: number): void {
     this.#skippedTo = to;
-    this.#rejectSkipped([...this.#loose.values(), ...[...this.#stamped.values()].flat()]);
+    this.#rejectSkipped(this.#appending());
+  }
+
+  /** All that the log has been given and that are not answered. */
+  #appending(): Proposal[] {
+    const stamped = [...this.#stamped.values()].flatMap((bySequence) => [...bySequence.values()].flat());
+    return [...this.#loose.values(), ...stamped];
   }
 
   #add(proposal: Proposal): void {
@@ -107,21 +117,33 @@ export class Proposals {
       this.#loose.set(proposal.sequence, proposal);
       return;
     }
-    const key = stampKey(proposal);
-    const others = this.#stamped.get(key);
-    if (others === undefined) this.#stamped.set(key, [proposal]);
+    const { session, sequence } = proposal;
+    let bySequence = this.#stamped.get(session);
+    if (bySequence === undefined) this.#stamped.set(session, (bySequence = new Map<number, Proposal[]>()));
+    const others = bySequence.get(sequence);
+    if (others === undefined) bySequence.set(sequence, [proposal]);
     else others.push(proposal);
   }
 
   /** Undefined if it was answered. */
   #remove(proposal: Proposal): Proposal | undefined {
     if (proposal.session === 0) return this.#loose.delete(proposal.sequence) ? proposal : undefined;
-    const others = this.#stamped.get(stampKey(proposal));
+    const others = this.#stamped.get(proposal.session)?.get(proposal.sequence);
     const index = others?.indexOf(proposal) ?? -1;
     if (others === undefined || index < 0) return undefined;
     others.splice(index, 1);
-    if (others.length === 0) this.#stamped.delete(stampKey(proposal));
+    if (others.length === 0) this.#take(proposal);
     return proposal;
+  }
+
+  /** Takes out all that wait for a command of a session. */
+  #take({ session, sequence }: Pick<CommandHeader, "session" | "sequence">): readonly Proposal[] | undefined {
+    const bySequence = this.#stamped.get(session);
+    const proposals = bySequence?.get(sequence);
+    if (bySequence === undefined || proposals === undefined) return undefined;
+    bySequence.delete(sequence);
+    if (bySequence.size === 0) this.#stamped.delete(session);
+    return proposals;
   }
 
   /** A command was applied: whoever proposed it here gets the outcome. */
@@ -132,10 +154,8 @@ export class Proposals {
       this.#loose.delete(command.sequence);
       proposal.done.resolve(outcome);
     } else {
-      const key = stampKey(command);
-      const proposals = this.#stamped.get(key);
+      const proposals = this.#take(command);
       if (proposals === undefined) return;
-      this.#stamped.delete(key);
       for (const proposal of proposals) proposal.done.resolve(outcome);
     }
     this.#wakeIdle();
@@ -161,15 +181,11 @@ export class Proposals {
   /** Nothing is applied any more: what is under way may or may not be in the log. */
   fail(cause: HoldfastError): void {
     const failure = new HoldfastError("unavailable", cause.message, { maybe: true, cause });
-    const all = [...this.#loose.values(), ...[...this.#stamped.values()].flat(), ...this.#outbox];
+    const all = [...this.#appending(), ...this.#outbox];
     this.#loose.clear();
     this.#stamped.clear();
     this.#outbox = [];
     for (const proposal of all) proposal.done.reject(failure);
     this.#wakeIdle();
   }
-}
-
-function stampKey({ session, sequence }: { readonly session: number; readonly sequence: number }): string {
-  return `${session}/${sequence}`;
 }

@@ -49,7 +49,7 @@ function apply({ file, find, replace }: Mutant): void {
 }
 
 function end(caught: number, error: unknown): never {
-  const message = error instanceof Error ? error.message : error === undefined ? "" : String(error);
+  const message = error instanceof Error ? error.message : error === undefined ? "" : JSON.stringify(error);
   // The end of a long account says what went wrong, its beginning where.
   const brief = message.length > 1_200 ? `${message.slice(0, 600)}\n…\n${message.slice(-600)}` : message;
   console.log(JSON.stringify({ caught, message: brief }));

@@ -187,14 +187,14 @@ export const mutants: readonly Mutant[] = [
     find: "    await this.#store.save(record);\n    const previous",
     replace:
       "    await this.#log.trim(position(record.position));\n    await this.#store.save(record);\n    const previous",
-    probe: "blackouts",
+    probe: "checkpoints",
   },
   {
     name: "a checkpoint's position is taken apart from its state",
     file: "view/checkpointer.ts",
     find: "const record: CheckpointRecord = { ...state, rootHash",
     replace: "const record: CheckpointRecord = { ...state, position: this.#source.position(), rootHash",
-    probe: "blackouts",
+    probe: "checkpoints",
   },
   {
     name: "a checkpoint is noted before its pages are durable",

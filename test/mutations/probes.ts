@@ -21,7 +21,16 @@ async function cluster(
   await runCluster({ seed, memberCount: 3, durationMs: 10_000, faults: { everyMs, weights }, ...rest });
 }
 
-export type ProbeName = "machines" | "churn" | "cuts" | "blackouts" | "members" | "clocks" | "store" | "killed";
+export type ProbeName =
+  | "machines"
+  | "churn"
+  | "cuts"
+  | "blackouts"
+  | "members"
+  | "checkpoints"
+  | "clocks"
+  | "store"
+  | "killed";
 
 export const probes: Readonly<Record<ProbeName, Probe>> = {
   /** Consensus machines alone, with every step watched. */
@@ -51,16 +60,27 @@ export const probes: Readonly<Record<ProbeName, Probe>> = {
   /** The power of all fails again and again, and what was not durable is lost. */
   blackouts: {
     seedCount: 4,
-    run: (seed) => cluster(seed, { blackout: 4, crashAtChange: 6, kill: 2, checkpoint: 4, diskError: 1 }, { everyMs: 400 }),
+    run: (seed) =>
+      cluster(seed, { blackout: 4, crashAtChange: 6, kill: 2, checkpoint: 4, diskError: 1 }, { everyMs: 400 }),
   },
   /** Members come and go, with catch-up in the middle of other trouble. */
   members: {
-    seedCount: 4,
+    seedCount: 6,
     run: (seed) =>
       cluster(
         seed,
-        { join: 3, replace: 5, remove: 3, crashAtChange: 4, checkpoint: 4, transfer: 2, isolate: 2, blackout: 1 },
-        { memberCount: 4 },
+        { join: 2, replace: 5, remove: 2, crashAtChange: 12, checkpoint: 2, transfer: 1, isolate: 1 },
+        { memberCount: 4, everyMs: 120, durationMs: 6_000, clientCount: 2, member: { checkpointLogSizeMin: 1_000 } },
+      ),
+  },
+  /** One member that takes checkpoints all the time, and whose power fails in the middle of them. */
+  checkpoints: {
+    seedCount: 6,
+    run: (seed) =>
+      cluster(
+        seed,
+        { crashAtChange: 4, checkpoint: 2 },
+        { memberCount: 1, everyMs: 100, durationMs: 6_000, member: { checkpointLogSizeMin: 500 } },
       ),
   },
   /** Clocks jump while leases run. */

@@ -10,7 +10,16 @@
  *
  * A part whose fate nobody knows fails with `maybe`; one that is surely not in the log without.
  */
-import { asHoldfastError, assert, deferred, HoldfastError, limits, position, Signal } from "../../base/index.ts";
+import {
+  asHoldfastError,
+  assert,
+  deferred,
+  HoldfastError,
+  limits,
+  pieces,
+  position,
+  Signal,
+} from "../../base/index.ts";
 import type { Clock, Deferred } from "../../base/index.ts";
 import type { ProposalOutcome, Raft } from "../../raft/index.ts";
 import type { AppendOutcome } from "../engine.ts";
@@ -54,8 +63,6 @@ interface Pending {
   readonly sinceMs: number;
 }
 
-/** Bytes of records in one entry, unless one record alone has more. */
-const entrySizeMax = 1_048_576;
 /** Entries proposed at once. */
 const entryCountMax = 8;
 
@@ -108,7 +115,10 @@ export class Appends {
 
   #enqueue(owner: Owner, records: readonly Uint8Array[]): HoldfastError | undefined {
     const sinceMs = this.#clock.monotonicMs();
-    const parts = [...split(records)].map((part) => ({ ...part, owner, sinceMs }));
+    const parts = [...pieces(records, limits.appendSizeMax, ({ length }) => length)].map((part): Part => {
+      const size = part.reduce((sum, { length }) => sum + length, 0);
+      return { owner, records: part, size, sinceMs };
+    });
     const size = parts.reduce((sum, part) => sum + part.size, 0);
     if (this.#queueSize > 0 && this.#queueSize + size > limits.proposalQueueSizeMax) {
       return new HoldfastError(
@@ -137,7 +147,7 @@ export class Appends {
     let size = 0;
     let count = 0;
     for (const part of this.#queue) {
-      if (count > 0 && size + part.size > entrySizeMax) break;
+      if (count > 0 && size + part.size > limits.appendSizeMax) break;
       size += part.size;
       count++;
     }
@@ -309,22 +319,4 @@ function lostError(): HoldfastError {
 
 function join(parts: readonly Part[]): readonly Uint8Array[] {
   return parts.length === 1 ? (parts[0] as Part).records : parts.flatMap(({ records }) => records);
-}
-
-/** The records in pieces that an entry holds. */
-function* split(
-  records: readonly Uint8Array[],
-): Generator<{ readonly records: readonly Uint8Array[]; readonly size: number }, void, undefined> {
-  let begin = 0;
-  let size = 0;
-  for (let index = 0; index < records.length; index++) {
-    const { length } = records[index] as Uint8Array;
-    if (index > begin && size + length > entrySizeMax) {
-      yield { records: records.slice(begin, index), size };
-      begin = index;
-      size = 0;
-    }
-    size += length;
-  }
-  yield { records: begin === 0 ? records : records.slice(begin), size };
 }

@@ -4,7 +4,7 @@
  * Messages go in order as long as the stream lasts. When it breaks, what was waiting is lost and its owner is told, once; the
  * next message begins another.
  */
-import { asHoldfastError, Signal } from "../../base/index.ts";
+import { asHoldfastError, pieces, Signal } from "../../base/index.ts";
 import type { Env, HoldfastError, Infer } from "../../base/index.ts";
 import type { RaftMessage } from "../../raft/index.ts";
 import { RpcClient } from "../../rpc/index.ts";
@@ -26,6 +26,8 @@ export interface PeerHost {
 /** Messages that wait for the stream, and bytes of records in them; beyond it all of them are given up. */
 const waitingCountMax = 4_096;
 const waitingSizeMax = 33_554_432;
+/** Bytes of records in one envelope, unless one message alone has more. */
+const envelopeSizeMax = 1_048_576;
 /** How long after a stream broke another may begin. */
 const pauseMs = 20;
 
@@ -86,7 +88,7 @@ export class Peer {
 
   send(message: RaftMessage): void {
     if (this.#closed) return;
-    if (message.kind === "append") for (const { size } of message.entries) this.#waitingSize += size;
+    this.#waitingSize += messageSize(message);
     this.#waiting.push(message);
     if (this.#waiting.length > waitingCountMax || this.#waitingSize > waitingSizeMax) this.#giveUp();
     else if (this.#streaming) this.#filled.notify();
@@ -127,7 +129,8 @@ export class Peer {
       const messages = this.#waiting;
       this.#waiting = [];
       this.#waitingSize = 0;
-      for (const part of parts(messages)) yield { messages: part.map(toWire) } as Partial<Infer<typeof RaftEnvelope>>;
+      for (const part of pieces(messages, envelopeSizeMax, messageSize))
+        yield { messages: part.map(toWire) } as Partial<Infer<typeof RaftEnvelope>>;
     }
   }
 
@@ -138,22 +141,7 @@ export class Peer {
   }
 }
 
-/** Bytes of records in one envelope, unless one message alone has more. */
-const envelopeSizeMax = 1_048_576;
-
-function* parts(messages: readonly RaftMessage[]): Generator<readonly RaftMessage[], void, undefined> {
-  let begin = 0;
-  let size = 0;
-  for (let index = 0; index < messages.length; index++) {
-    const message = messages[index] as RaftMessage;
-    let own = 64;
-    if (message.kind === "append") for (const entry of message.entries) own += entry.size;
-    if (index > begin && size + own > envelopeSizeMax) {
-      yield messages.slice(begin, index);
-      begin = index;
-      size = 0;
-    }
-    size += own;
-  }
-  yield begin === 0 ? messages : messages.slice(begin);
+function messageSize(message: RaftMessage): number {
+  if (message.kind !== "append") return 64;
+  return message.entries.reduce((sum, { size }) => sum + size, 64);
 }

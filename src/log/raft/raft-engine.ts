@@ -59,7 +59,7 @@ export interface RaftEngineOptions extends JournalOptions {
   /** Ticks without a leader before an election: this many to twice as many. Default 50. */
   readonly electionTicks?: number;
   /**
-   * How long without progress an append or a question for the tail waits. Default 3,000. After half of it without a
+   * How long without progress an append or a question for the tail waits. Default 3,000. After a quarter of it without a
    * leader nothing waits any longer.
    */
   readonly unavailableMs?: number;
@@ -376,7 +376,7 @@ export class RaftEngine implements LogEngine {
   #isLeaderless(): boolean {
     const nowMs = this.#env.clock.monotonicMs();
     if (this.#raft.leader !== 0) this.#leaderSeenMs = nowMs;
-    return nowMs - this.#leaderSeenMs > (this.#options.unavailableMs ?? unavailableDefaultMs) / 2;
+    return nowMs - this.#leaderSeenMs > (this.#options.unavailableMs ?? unavailableDefaultMs) / 4;
   }
 
   /** Has everything that happens in this turn done at once. */

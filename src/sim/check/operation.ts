@@ -100,7 +100,7 @@ function transaction(reads: readonly Cell[], writes: readonly Cell[]): Action {
   return { text: `transaction: ${cellsText(reads)} ⇒ ${cellsText(writes)}`, guards: reads, writes };
 }
 
-export function valueText(value: string | undefined): string {
+function valueText(value: string | undefined): string {
   return value ?? "nothing";
 }
 

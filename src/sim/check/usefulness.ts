@@ -80,7 +80,7 @@ class Lifetimes {
 }
 
 /** How many of these ascending numbers are not above the limit. */
-export function countUpTo(ascending: readonly number[], limit: number): number {
+function countUpTo(ascending: readonly number[], limit: number): number {
   let low = 0;
   let high = ascending.length;
   while (low < high) {

@@ -22,13 +22,11 @@ import { StoreModel } from "../../member/store-model.suite.ts";
 import type { ModelChanges, ModelRecord } from "../../member/store-model.suite.ts";
 import { makeViews, MemoryCheckpoints, Replica } from "../../view/index.ts";
 import type { CheckpointRecord } from "../../view/index.ts";
-import { checkLinearizable } from "../check/linearizability.ts";
-import type { Operation } from "../check/operation.ts";
-import { operationText } from "../check/operation.ts";
-import { driftMax } from "./faults.ts";
+import { checkLinearizable, operationText } from "../check/index.ts";
+import type { Operation } from "../check/index.ts";
 import type { Inspector } from "./inspector.ts";
 import { unpadded } from "./notes.ts";
-import type { LeaseNotes, Notes, WatchNotes } from "./notes.ts";
+import type { Notes } from "./notes.ts";
 import { accountCount, balanceOf, balanceTotal } from "./workload.ts";
 
 /** One member at rest. */
@@ -47,7 +45,11 @@ export async function auditMembers(members: readonly Resting[], inspector: Inspe
   }
   const { env } = members[0] as Resting;
   const twin = await replayUndisturbed(env, first, wholeLog(inspector, first.position));
-  assert.deepEqual(textOf(first), textOf(twin), "the state of the members and that of a replica that nothing disturbed");
+  assert.deepEqual(
+    textOf(first),
+    textOf(twin),
+    "the state of the members and that of a replica that nothing disturbed",
+  );
   return first;
 }
 
@@ -97,15 +99,17 @@ export function auditNotes(notes: Notes, inspector: Inspector, end: CheckpointRe
   const model = new StoreModel();
   model.replay(wholeLog(inspector, end.position));
   assert.equal(end.revision, model.revision, "the revision at the end");
-  const changes = model.changes.map((changed) => new Map([...changed].map(([key, record]) => [key, unpaddedRecord(record)])));
+  const changes = model.changes.map(
+    (changed) => new Map([...changed].map(([key, record]) => [key, unpaddedRecord(record)])),
+  );
   const { operations } = notes.history;
   auditValues(operations, changes);
   for (const operation of operations) auditOperation(operation, changes);
   auditAccounts(model);
   checkLinearizable(operations);
-  for (const watch of notes.watches) auditWatch(watch, changes);
+  auditWatches(notes, changes);
   auditLocalReads(notes, changes);
-  for (const lease of notes.leases) auditLease(lease, changes, inspector);
+  auditLeases(notes, changes, inspector);
 }
 
 function unpaddedRecord(record: ModelRecord | undefined): ModelRecord | undefined {
@@ -164,35 +168,21 @@ function auditAccounts(model: StoreModel): void {
   const balances = [...model.keys].filter(([key]) => key.startsWith("acct/")).map(([, { value }]) => balanceOf(value));
   if (balances.length === 0) return;
   assert.equal(balances.length, accountCount, "the number of accounts");
-  assert.equal(balances.reduce((sum, balance) => sum + balance, 0), balanceTotal, "the sum of all accounts");
+  assert.equal(
+    balances.reduce((sum, balance) => sum + balance, 0),
+    balanceTotal,
+    "the sum of all accounts",
+  );
 }
 
-function auditWatch(watch: WatchNotes, changes: readonly ModelChanges[]): void {
-  const { client, prefix, from, steps, through, ended } = watch;
-  const name = `the watch of ${client} on "${prefix}" from revision ${from}`;
-  if (typeof ended === "object") assert.fail(`${name} ended: ${ended.error.message}`);
-  let at = 0;
-  let told = from - 1;
-  const seen = steps.filter((step) => {
-    if (!("progress" in step)) return true;
-    assert.ok(step.progress >= told, `${name} was told of progress to ${step.progress} after ${told}`);
-    told = step.progress;
-    return false;
-  }) as Exclude<(typeof steps)[number], { progress: number }>[];
-  for (let revision = from; revision <= through; revision++) {
-    // In a command the order of keys is that of its operations, which the model keeps too.
-    for (const [key, record] of changes[revision] ?? []) {
-      if (!key.startsWith(prefix)) continue;
-      const event = seen[at++];
-      const found = event === undefined ? undefined : [event.revision, event.key, event.value];
-      assert.deepEqual(found, [revision, key, record?.value], `event ${at} of ${name}`);
-    }
-  }
-  // Events behind what it knows to be complete: the beginning of one more revision.
-  for (const event of seen.slice(at)) {
-    const record = changes[event.revision]?.get(event.key);
-    assert.ok(event.revision > through && changes[event.revision]?.has(event.key), `${name}: an event too many`);
-    assert.equal(event.value, record?.value, `${name}: the event of ${event.key} at ${event.revision}`);
+function auditWatches({ watches }: Notes, changes: readonly ModelChanges[]): void {
+  // In a command the order of keys is that of its operations, which the model keeps too.
+  const all = changes.flatMap((changed, revision) =>
+    [...changed].map(([key, record]) => ({ revision, key, value: record?.value })),
+  );
+  for (const { name, checker, ended } of watches) {
+    if (typeof ended === "object") assert.fail(`${name} ended: ${ended.error.message}`);
+    checker.finish(all);
   }
 }
 
@@ -205,18 +195,18 @@ function auditLocalReads({ localReads }: Notes, changes: readonly ModelChanges[]
   }
 }
 
-/** A key that goes with a lease is deleted no sooner than the lease's time after it was last kept alive (6). */
-function auditLease({ lease, key, ttlMs, aliveMs, revokedMs, client }: LeaseNotes, changes: readonly ModelChanges[], inspector: Inspector): void {
-  const deleted = changes.findIndex((changed) => changed.has(key) && changed.get(key) === undefined);
-  if (deleted < 0) {
-    assert.ok(!changes.some((changed) => changed.has(key)), `lease ${lease} of ${client} has not ended`);
-    return;
+/** A key is gone when the first member has applied that, and in the end all are (6). */
+function auditLeases({ leases, leasedKeys }: Notes, changes: readonly ModelChanges[], inspector: Inspector): void {
+  const keys = new Set(leasedKeys);
+  for (const [revision, changed] of changes.entries()) {
+    for (const [key, record] of changed) {
+      if (record !== undefined || !keys.delete(key)) continue;
+      const endedMs = inspector.revisions.get(revision)?.atMs;
+      if (endedMs !== undefined) leases.gone(key, endedMs, endedMs);
+    }
   }
-  const endedMs = inspector.revisions.get(deleted)?.atMs;
-  if (endedMs === undefined || (revokedMs !== undefined && endedMs >= revokedMs)) return;
-  const leastMs = aliveMs + ttlMs * (1 - 2 * driftMax);
-  const what = `lease ${lease} of ${client}, kept alive for ${ttlMs} ms at ${aliveMs.toFixed(3)}, ended at ${endedMs.toFixed(3)} ms`;
-  assert.ok(endedMs >= leastMs, what);
+  assert.deepEqual([...keys], [], "keys whose leases have not ended");
+  leases.finish();
 }
 
 /** (7) */

@@ -50,8 +50,8 @@ export class Seat {
   entry: { readonly way: "found" } | { readonly way: "join"; readonly replaces: string | undefined } = { way: "found" };
   /** It has an empty disk, and is no voter yet. */
   joining = false;
-  /** Its disk was damaged. */
-  damaged = false;
+  /** When its disk was damaged; undefined if it was not. */
+  damagedMs: number | undefined;
   /** It is being removed for good. */
   leaving = false;
   /** Restarts in a row without a running member. */
@@ -69,6 +69,10 @@ export class Seat {
   /** Its disk may not hold what a majority counts on. */
   get unsafe(): boolean {
     return this.joining || this.damaged;
+  }
+
+  get damaged(): boolean {
+    return this.damagedMs !== undefined;
   }
 }
 
@@ -137,7 +141,7 @@ export class Cluster {
     seat.failureCount = 0;
     seat.leaving = false;
     seat.joining = true;
-    seat.damaged = false;
+    seat.damagedMs = undefined;
     this.start(seat);
   }
 
@@ -172,7 +176,7 @@ export class Cluster {
     seat.state = "off";
     seat.leaving = false;
     seat.joining = false;
-    seat.damaged = false;
+    seat.damagedMs = undefined;
   }
 
   #memberOptions(seat: Seat): MemberOptions {
@@ -202,13 +206,14 @@ export class Cluster {
   /** The member has ended by itself, and with it its process. */
   #ended(seat: Seat, reason: unknown): void {
     const bug = bugIn(reason);
-    if (bug !== undefined) this.fail(new Error(`member ${seat.name} has a bug: ${bug.stack ?? bug.message}`, { cause: bug }));
+    if (bug !== undefined)
+      this.fail(new Error(`member ${seat.name} has a bug: ${bug.stack ?? bug.message}`, { cause: bug }));
     const error = asHoldfastError(reason);
     seat.lastError = error;
     this.simulator.trace.record(this.simulator.nowMs, seat.machine.name, `ended ${error.code}: ${error.message}`);
     seat.machine.kill();
     this.#down(seat);
-    if (error.code === "corrupt" && !seat.damaged) {
+    if (isDamage(error) && !seat.damaged) {
       this.fail(new Error(`member ${seat.name} finds damage where none was done: ${error.message}`, { cause: error }));
     }
     const delayMs = Math.min(backoffMaxMs, backoffMinMs * 2 ** seat.failureCount);
@@ -229,10 +234,15 @@ export class Cluster {
   };
 }
 
+/** It finds that something on its disk is wrong, or is not there. */
+export function isDamage({ code }: HoldfastError): boolean {
+  return code === "corrupt" || code === "notFound";
+}
+
 /** The bug behind an error, if there is one: what is no `HoldfastError` comes from no door. */
 function bugIn(reason: unknown): Error | undefined {
-  for (let error = reason; error !== undefined; error = (error as Error).cause) {
-    if (!(error instanceof HoldfastError)) return error instanceof Error ? error : new Error(String(error));
-  }
-  return undefined;
+  let error = reason;
+  while (error instanceof HoldfastError) error = error.cause;
+  if (error === undefined || error instanceof Error) return error;
+  return new Error("something was thrown that is no error", { cause: error });
 }

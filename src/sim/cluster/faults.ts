@@ -16,9 +16,13 @@ type Lasting = { readonly forMs: number };
 export type Fault =
   /** The power fails, and comes back. */
   | ({ readonly kind: "crash"; readonly unsynced: UnsyncedFate } & Member & Lasting)
-  /** The power fails at the disk's next-but-so-many change, in the middle of it or when it is done and nobody knows. */
+  /**
+   * The power fails at the disk's next-but-so-many change of a file whose path begins so, in the middle of it or when it is
+   * done and nobody knows.
+   */
   | ({
       readonly kind: "crashAtChange";
+      readonly path: string;
       readonly distance: number;
       readonly moment: "during" | "after";
       readonly unsynced: UnsyncedFate;
@@ -80,7 +84,7 @@ export interface FaultOptions {
   readonly weights?: Partial<Record<FaultKind, number>>;
 }
 
-export const defaultWeights: Readonly<Record<FaultKind, number>> = {
+const defaultWeights: Readonly<Record<FaultKind, number>> = {
   crash: 8,
   crashAtChange: 6,
   kill: 10,
@@ -147,7 +151,8 @@ const makers: Readonly<Record<FaultKind, Maker>> = {
   crashAtChange: (random, seat) => ({
     kind: "crashAtChange",
     seat,
-    distance: 1 + random.below(40),
+    path: random.pick(["", "checkpoints", "blobs", "raft", "log"]),
+    distance: spread(random, 1, 40),
     moment: random.pick(["during", "after"] as const),
     unsynced: random.pick(fates),
     forMs: spread(random, 1, 2_000),

@@ -9,8 +9,9 @@
  * A fault that does not fit the moment (a crash of a machine that is down) is passed over.
  */
 import { HoldfastError } from "../../base/index.ts";
-import type { MemberList, Members } from "../../member/index.ts";
+import type { Members } from "../../member/index.ts";
 import { defaultNetworkSettings } from "../network-settings.ts";
+import { isDamage } from "./cluster.ts";
 import type { Cluster, Seat } from "./cluster.ts";
 import { describeFault } from "./faults.ts";
 import type { Fault, FaultKind, ScheduledFault } from "./faults.ts";
@@ -19,11 +20,12 @@ type Performers = { readonly [Kind in FaultKind]: (fault: Extract<Fault, { kind:
 
 const removalRetryMs = 1_000;
 const settleMs = 250;
+/** How long a member with a damaged disk is left alone. */
+const damagedMsMax = 8_000;
 
 export class Injector {
   readonly #cluster: Cluster;
-  /** Calls of an operator, who has a machine of their own; undefined for a store that is no cluster. */
-  readonly #members: Members | undefined;
+  readonly #operator: () => Members | undefined;
   readonly #seatCountMin: number;
   readonly #seatCountMax: number;
   #healed = false;
@@ -31,9 +33,10 @@ export class Injector {
   /** How many faults of each kind took place. */
   readonly counts = new Map<FaultKind, number>();
 
-  constructor(cluster: Cluster, members: Members | undefined) {
+  /** `operator`: who has a machine of their own to change the membership from, as soon as that has a connection. */
+  constructor(cluster: Cluster, operator: () => Members | undefined) {
     this.#cluster = cluster;
-    this.#members = members;
+    this.#operator = operator;
     this.#seatCountMin = Math.min(3, cluster.seats.length);
     this.#seatCountMax = cluster.seats.length + 2;
     this.#watch();
@@ -77,7 +80,9 @@ export class Injector {
 
   /** Whether every member that belongs to the cluster runs on a disk that holds what it promised. */
   get settled(): boolean {
-    return this.#cluster.seats.every(({ state, unsafe, leaving }) => state === "off" || (state === "running" && !unsafe && !leaving));
+    return this.#cluster.seats.every(
+      ({ state, unsafe, leaving }) => state === "off" || (state === "running" && !unsafe && !leaving),
+    );
   }
 
   readonly #performers: Performers = {
@@ -85,7 +90,8 @@ export class Injector {
     crashAtChange: (fault) => this.#crashAtChange(fault),
     kill: ({ seat, forMs }) => this.#down(this.#seat(seat), "kill", forMs),
     blackout: ({ unsynced, forMs }) => {
-      for (const seat of this.#cluster.seats) if (seat.machine.alive && seat.state !== "off") this.#down(seat, { unsynced }, forMs);
+      for (const seat of this.#cluster.seats)
+        if (seat.machine.alive && seat.state !== "off") this.#down(seat, { unsynced }, forMs);
     },
     freeze: ({ seat, forMs }) => this.#seat(seat).machine.freeze(forMs),
     rot: ({ seat, part, at }) => this.#rot(this.#seat(seat), part, at),
@@ -115,7 +121,12 @@ export class Injector {
       }
     },
     partition: ({ seats, oneWay, forMs }) => {
-      this.#block(seats.map((seat) => this.#name(seat)), this.#others(seats), oneWay, forMs);
+      this.#block(
+        seats.map((seat) => this.#name(seat)),
+        this.#others(seats),
+        oneWay,
+        forMs,
+      );
     },
     slowNetwork: ({ factor, forMs }) => {
       const { settings } = this.#network;
@@ -156,6 +167,10 @@ export class Injector {
     },
   };
 
+  get #members(): Members | undefined {
+    return this.#operator();
+  }
+
   get #network() {
     return this.#cluster.simulator.network;
   }
@@ -188,17 +203,20 @@ export class Injector {
     this.#later(forMs, () => this.#cluster.start(seat));
   }
 
-  #crashAtChange({ seat: index, distance, moment, unsynced, forMs }: Extract<Fault, { kind: "crashAtChange" }>): void {
-    const seat = this.#seat(index);
+  #crashAtChange(fault: Extract<Fault, { kind: "crashAtChange" }>): void {
+    const { path, distance, moment, unsynced, forMs } = fault;
+    const seat = this.#seat(fault.seat);
     const { disk } = seat.machine;
     if (!seat.machine.alive || seat.state === "off" || disk.hook !== undefined) return this.#skip();
-    const target = disk.changeCount + distance;
     const phase = moment === "during" ? "issued" : "done";
+    let left = distance;
+    let target = 0;
     disk.hook = (operation) => {
-      if (!operation.changes || operation.changeNumber < target) return;
-      if (operation.changeNumber === target && operation.phase !== phase) return;
+      if (!operation.changes || !operation.path.startsWith(path)) return;
+      if (operation.phase === "before" && --left === 0) target = operation.number;
+      if (operation.number !== target || operation.phase !== phase) return;
       disk.hook = undefined;
-      if (!this.#healed) this.#down(seat, { unsynced }, forMs);
+      this.#down(seat, { unsynced }, forMs);
     };
   }
 
@@ -212,6 +230,7 @@ export class Injector {
 
   #healDisk({ machine: { disk } }: Seat): void {
     disk.hook = undefined;
+    disk.failNoMore();
     disk.capacity = Number.POSITIVE_INFINITY;
     disk.slowdown = 1;
   }
@@ -227,7 +246,7 @@ export class Injector {
     const path = files[Math.floor(at * files.length)];
     const size = path === undefined ? 0 : (disk.contents(path)?.length ?? 0);
     if (path === undefined || size === 0 || !this.#mayLose(seat)) return this.#skip();
-    seat.damaged = true;
+    seat.damagedMs = this.#cluster.simulator.nowMs;
     disk.flipBit(path, Math.floor(((at * 1_000_003) % 1) * 8 * size));
   }
 
@@ -246,7 +265,9 @@ export class Injector {
 
   #join(): void {
     const { seats } = this.#cluster;
-    const free = seats.find(({ state }) => state === "off") ?? (seats.length < this.#seatCountMax ? this.#cluster.seat(seats.length) : undefined);
+    const free =
+      seats.find(({ state }) => state === "off") ??
+      (seats.length < this.#seatCountMax ? this.#cluster.seat(seats.length) : undefined);
     if (free === undefined || this.#members === undefined || this.#changing) return this.#skip();
     this.#cluster.occupy(free, undefined);
   }
@@ -258,7 +279,8 @@ export class Injector {
 
   #remove(seat: Seat): void {
     const count = this.#cluster.seats.filter(({ state }) => state !== "off").length;
-    if (seat.state === "off" || this.#members === undefined || this.#changing || count <= this.#seatCountMin) return this.#skip();
+    if (seat.state === "off" || this.#members === undefined || this.#changing || count <= this.#seatCountMin)
+      return this.#skip();
     seat.leaving = true;
     this.#removeByName(seat.name, () => this.#cluster.vacate(seat));
   }
@@ -269,13 +291,16 @@ export class Injector {
       if (error instanceof HoldfastError && error.code === "notFound") done();
       else this.#later(removalRetryMs, () => this.#removeByName(name, done));
     };
-    this.#members?.remove(name).then(done, again);
+    const members = this.#members;
+    if (members === undefined) this.#later(removalRetryMs, () => this.#removeByName(name, done));
+    else members.remove(name).then(done, again);
   }
 
   /** Something that an operator tries once. */
   #operate(call: (members: Members) => Promise<unknown>): void {
-    if (this.#members === undefined) return this.#skip();
-    call(this.#members).catch((error: unknown) => {
+    const members = this.#members;
+    if (members === undefined) return this.#skip();
+    call(members).catch((error: unknown) => {
       if (!(error instanceof HoldfastError)) this.#cluster.fail(error as Error);
     });
   }
@@ -290,9 +315,10 @@ export class Injector {
   }
 
   #lookAfterDamaged(seat: Seat): void {
-    const says = seat.failureCount >= 2 && seat.lastError?.code === "corrupt";
-    // Damage that did no harm until the end may still do some.
-    if (says || (this.#healed && seat.state === "running")) this.#replace(seat);
+    const complains = seat.failureCount >= 2 && seat.lastError !== undefined && isDamage(seat.lastError);
+    // Damage that has done no harm yet may still do some.
+    const ageMs = this.#cluster.simulator.nowMs - (seat.damagedMs ?? 0);
+    if (complains || ageMs > damagedMsMax || (this.#healed && seat.state === "running")) this.#replace(seat);
   }
 
   #lookAfterJoining(seat: Seat): void {

@@ -4,11 +4,12 @@
  *
  * 1. The record at a position is the same wherever and whenever it is read.
  * 2. What a revision changed is the same wherever and whenever it is applied.
- * 3. On one running member, positions and revisions never go back.
+ * 3. Checkpoints at one position are the same.
  */
 import { equalBytes, HoldfastError, position, sleep, toHex } from "../../base/index.ts";
 import type { Env } from "../../base/index.ts";
 import type { Member } from "../../member/index.ts";
+import { RootChecker } from "../check/index.ts";
 import type { Cluster, Seat } from "./cluster.ts";
 
 /** What one revision did, as the first member that applied it saw it. */
@@ -26,15 +27,33 @@ interface AppliedChange {
 }
 
 const retryMs = 300;
+const lookMs = 250;
 
 export class Inspector {
   /** By position; undefined where nobody has read. */
   readonly records: (Uint8Array | undefined)[] = [];
   readonly revisions = new Map<number, AppliedRevision>();
   readonly #cluster: Cluster;
+  readonly #roots = new RootChecker();
 
   constructor(cluster: Cluster) {
     this.#cluster = cluster;
+    this.#look();
+  }
+
+  #look(): void {
+    for (const { name, member } of this.#cluster.running()) {
+      const record = member?.store.replica.lastCheckpoint;
+      if (record === undefined) continue;
+      const { position: at, revision, timeMs, rootHash, count } = record;
+      const root = `${toHex(rootHash)} with ${count} entries, revision ${revision}, time ${timeMs}`;
+      try {
+        this.#roots.observe({ member: name, position: at, root });
+      } catch (error) {
+        this.#cluster.fail(error as Error);
+      }
+    }
+    this.#cluster.simulator.schedule(lookMs, () => this.#look(), { quiet: true });
   }
 
   /** Looks into a member until its machine goes down. */

@@ -4,26 +4,14 @@
  *
  * 1. Every value that is written is unique, so that a read says which write it saw.
  */
-import { History } from "../check/history.ts";
-
-export interface SeenEvent {
-  readonly atMs: number;
-  readonly revision: number;
-  readonly key: string;
-  /** Undefined for a deletion. */
-  readonly value: string | undefined;
-}
+import { History, LeaseChecker, WatchChecker } from "../check/index.ts";
+import { driftMax } from "./faults.ts";
 
 /** One watch from its beginning to its end, over as many members and connections as it took. */
 export interface WatchNotes {
-  readonly client: string;
+  readonly name: string;
   readonly prefix: string;
-  /** The first revision that it asked for. */
-  readonly from: number;
-  /** Events, and progress: everything up to the revision has been delivered. */
-  readonly steps: (SeenEvent | { readonly progress: number })[];
-  /** Everything up to here has been delivered, as far as the client can tell. */
-  through: number;
+  readonly checker: WatchChecker;
   ended: "open" | "cancelled" | "trimmed" | { readonly error: Error };
 }
 
@@ -35,22 +23,13 @@ export interface LocalRead {
   readonly record: { readonly value: string; readonly revision: number } | undefined;
 }
 
-export interface LeaseNotes {
-  readonly client: string;
-  readonly lease: bigint;
-  readonly ttlMs: number;
-  readonly key: string;
-  /** When the last call that gave it its full time was begun, of those that were answered. */
-  aliveMs: number;
-  /** When the client began to revoke it. */
-  revokedMs: number | undefined;
-}
-
 export class Notes {
   readonly history = new History();
   readonly watches: WatchNotes[] = [];
   readonly localReads: LocalRead[] = [];
-  readonly leases: LeaseNotes[] = [];
+  readonly leases = new LeaseChecker({ driftMax: 2 * driftMax });
+  /** That were put with a lease. */
+  readonly leasedKeys: string[] = [];
   readonly #nowMs: () => number;
   #nextValue = 1;
 
@@ -60,6 +39,15 @@ export class Notes {
 
   get nowMs(): number {
     return this.#nowMs();
+  }
+
+  /** A watch of the keys with a prefix begins. */
+  watch(client: string, prefix: string, from: number): WatchNotes {
+    const name = `the watch of ${client} on "${prefix}" from revision ${from}`;
+    const checker = new WatchChecker({ name, from, wants: ({ key }) => key.startsWith(prefix) });
+    const watch: WatchNotes = { name, prefix, checker, ended: "open" };
+    this.watches.push(watch);
+    return watch;
   }
 
   /** A text that no other value has (1). */

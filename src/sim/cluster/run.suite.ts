@@ -6,7 +6,7 @@ import { HoldfastError, sleep } from "../../base/index.ts";
 import type { Digest } from "../../base/index.ts";
 import { nextTurn, NodeDigest } from "../../host/index.ts";
 import { connectStore, startMember } from "../../member/index.ts";
-import type { RemoteStore } from "../../member/index.ts";
+import type { OpenOptions, RemoteStore } from "../../member/index.ts";
 import type { Machine } from "../machine.ts";
 import { Prng } from "../prng.ts";
 import { Simulator } from "../simulator.ts";
@@ -34,6 +34,8 @@ export interface ClusterRunOptions {
   readonly schedule?: readonly ScheduledFault[];
   readonly faults?: Partial<FaultOptions>;
   readonly workload?: WorkloadOptions;
+  /** Of the members, instead of what follows from the seed. */
+  readonly member?: OpenOptions;
   readonly wholeTrace?: boolean;
   /** Looked at when the load has ended, before the audit. */
   readonly settled?: (cluster: Cluster) => void;
@@ -71,7 +73,13 @@ const recoveryMs = 120_000;
 /** How long calls and watches may take to end when nothing is wrong any more. */
 const endingMs = 60_000;
 
-export function scheduleOf({ seed, memberCount, durationMs, schedule, faults }: ClusterRunOptions): readonly ScheduledFault[] {
+export function scheduleOf({
+  seed,
+  memberCount,
+  durationMs,
+  schedule,
+  faults,
+}: ClusterRunOptions): readonly ScheduledFault[] {
   const random = new Prng(`faults ${seed}`);
   return schedule ?? makeSchedule(random, { seatCount: memberCount, fromMs: 1_500, durationMs, ...faults });
 }
@@ -112,7 +120,7 @@ class Run {
     this.#schedule = schedule;
     this.#notes = new Notes(() => simulator.nowMs);
     const random = new Prng(`member ${options.seed}`);
-    const member = memberOptions(random);
+    const member = { ...memberOptions(random), ...options.member };
     this.#cluster = new Cluster(simulator, {
       memberCount: options.memberCount,
       launch: options.launch ?? startMember,
@@ -126,13 +134,18 @@ class Run {
   async run(): Promise<ClusterReport> {
     const { durationMs } = this.#options;
     this.#cluster.found();
-    const operator = await this.#goal(this.#connect(), 30_000);
-    const injector = new Injector(this.#cluster, this.#options.memberCount > 1 ? operator.members : undefined);
-    this.phase = "under load";
+    const random = new Prng(`run ${this.#options.seed}`);
+    let operator: RemoteStore | undefined;
+    const injector = new Injector(this.#cluster, () => (this.#options.memberCount > 1 ? operator?.members : undefined));
+    // Sometimes trouble begins before there is a cluster.
+    const early = random.chance(0.3);
+    if (early) injector.begin(this.#schedule);
+    operator = await this.#goal(this.#connect(), durationMs + recoveryMs);
     const calls = this.#startClients();
-    const insider = new Insider(this.#cluster, this.#operator.env, new Prng(`insider ${this.#options.seed}`), this.#notes);
+    const insider = new Insider(this.#cluster, this.#operator.env, random.fork("insider"), this.#notes);
     calls.push(insider.run(this.#options.workload?.thinkMs ?? 100));
-    injector.begin(this.#schedule);
+    if (!early) injector.begin(this.#schedule);
+    this.phase = "under load";
     await this.#goal(sleep(this.#operator.env.clock, durationMs), durationMs + 1_000);
     this.phase = "recovering";
     injector.heal();
@@ -162,7 +175,7 @@ class Run {
       revision: end.revision,
       position: end.position,
       calls: this.#notes.history.counts,
-      watchedEventCount: this.#notes.watches.reduce((sum, { steps }) => sum + steps.length, 0),
+      watchedEventCount: this.#notes.watches.reduce((sum, { checker }) => sum + checker.eventCount, 0),
       faults: injector.counts,
     };
   }
@@ -173,12 +186,15 @@ class Run {
       const { name, state, joining, damaged, leaving, failureCount, lastError, member } = seat;
       const marks = Object.entries({ joining, damaged, leaving }).filter(([, set]) => set);
       const parts = [`${name}: ${state}`, ...marks.map(([mark]) => mark)];
-      if (failureCount > 0) parts.push(`failed ${failureCount} times, the last time: ${lastError?.code} ${lastError?.message}`);
+      if (failureCount > 0)
+        parts.push(`failed ${failureCount} times, the last time: ${lastError?.code} ${lastError?.message}`);
       if (member === undefined) return parts.join(", ");
       const { replica, members } = member.store;
       parts.push(`revision ${replica.revision}`, `applied up to ${replica.applied}`);
       const { members: list, term, leader } = await members.list();
-      const roles = list.map((one) => `${one.name} ${one.id} ${one.role}${one.replaces === "" ? "" : ` for ${one.replaces}`}`);
+      const roles = list.map(
+        (one) => `${one.name} ${one.id} ${one.role}${one.replaces === "" ? "" : ` for ${one.replaces}`}`,
+      );
       return `${parts.join(", ")}\n    term ${term}, leader ${leader}, members ${roles.join("; ")}`;
     });
     try {
@@ -199,7 +215,10 @@ class Run {
   async #connect(): Promise<RemoteStore> {
     for (;;) {
       try {
-        return await connectStore(this.#operator.env, this.#cluster.addresses().join(), { waitForMember: true, timeoutMs: 5_000 });
+        return await connectStore(this.#operator.env, this.#cluster.addresses().join(), {
+          waitForMember: true,
+          timeoutMs: 5_000,
+        });
       } catch (error) {
         if (!(error instanceof HoldfastError)) throw error;
         await sleep(this.#operator.env.clock, 100);
@@ -265,7 +284,7 @@ class Run {
   async #watchesComplete(revision: number): Promise<void> {
     for (;;) {
       const open = this.#notes.watches.filter(({ ended }) => ended === "open");
-      if (open.every(({ through }) => through >= revision)) return;
+      if (open.every(({ checker }) => checker.revision >= revision)) return;
       await sleep(this.#operator.env.clock, 200);
     }
   }
@@ -288,7 +307,7 @@ function quickDigest(): Digest {
 }
 
 /** Small files, so that a short run fills many, and checkpoints come often; the rest follows from the seed. */
-export function memberOptions(random: Prng) {
+export function memberOptions(random: Prng): OpenOptions {
   return {
     segmentSizeMin: 4_096,
     segmentSizeMax: random.pick([8_192, 32_768]),

@@ -19,7 +19,7 @@ export async function shrink<T>(
   let left = list;
   // Often the failure needs none of it.
   if (left.length > 0 && options.goOn() && (await fails([]))) return [];
-  for (let partCount = 2; left.length > 1; ) {
+  for (let partCount = 2; left.length > 1;) {
     const size = Math.ceil(left.length / partCount);
     const smaller = await withoutOne(left, size, fails, options);
     if (smaller === undefined) return left;

@@ -13,17 +13,16 @@
  *
  * 1. A client does one thing at a time in each of its loops, and thinks in between.
  */
-import { asHoldfastError, HoldfastError, sleep } from "../../base/index.ts";
+import { HoldfastError, sleep } from "../../base/index.ts";
 import type { Env } from "../../base/index.ts";
 import { connectStore } from "../../member/index.ts";
 import type { KeyRecord, RemoteStore } from "../../member/index.ts";
-import { actions, cellsText } from "../check/operation.ts";
-import type { Call } from "../check/history.ts";
-import type { Action, Cell, Result } from "../check/operation.ts";
+import { actions } from "../check/index.ts";
+import type { Action, Call, Cell, Result } from "../check/index.ts";
 import type { Prng } from "../prng.ts";
 import { padded, unpadded } from "./notes.ts";
 import type { Cluster, Seat } from "./cluster.ts";
-import type { LeaseNotes, Notes, WatchNotes } from "./notes.ts";
+import type { Notes } from "./notes.ts";
 
 export interface WorkloadOptions {
   /** Mean time that a loop thinks between two calls. Default 100. */
@@ -37,7 +36,7 @@ export interface WorkloadOptions {
   readonly loops?: readonly LoopName[];
 }
 
-export type LoopName = "single" | "group" | "bank" | "lease" | "watch" | "compact";
+type LoopName = "single" | "group" | "bank" | "lease" | "watch" | "compact";
 const allLoops: readonly LoopName[] = ["single", "group", "bank", "lease", "watch", "compact"];
 
 export const accountCount = 5;
@@ -59,7 +58,14 @@ export class Client {
   #store: RemoteStore | undefined;
   #watched: Promise<void> = Promise.resolve();
 
-  constructor(name: string, env: Env, addresses: readonly string[], random: Prng, notes: Notes, options: WorkloadOptions) {
+  constructor(
+    name: string,
+    env: Env,
+    addresses: readonly string[],
+    random: Prng,
+    notes: Notes,
+    options: WorkloadOptions,
+  ) {
     this.name = name;
     this.notes = notes;
     this.#env = env;
@@ -89,9 +95,9 @@ export class Client {
       compact: (random) => this.#compact(store, random),
     };
     await Promise.all(
-      loops.map((loop) => {
+      loops.map(async (loop) => {
         const body = bodies[loop];
-        return body === undefined ? undefined : this.#loop(this.#random.fork(loop), body);
+        if (body !== undefined) await this.#loop(this.#random.fork(loop), body);
       }),
     );
   }
@@ -290,7 +296,10 @@ export class Client {
     await this.#call({ text: `move ${amount} from ${fromKey} to ${toKey}` }, async (call) => {
       const outcome = await store.transaction(async (tx) => {
         const [source, sink] = [await tx.keys.get(fromKey), await tx.keys.get(toKey)];
-        const seen = [source === undefined ? absent(fromKey) : toCell(source), sink === undefined ? absent(toKey) : toCell(sink)];
+        const seen = [
+          source === undefined ? absent(fromKey) : toCell(source),
+          sink === undefined ? absent(toKey) : toCell(sink),
+        ];
         if (source === undefined || sink === undefined) {
           call.becomes({ text: "find no accounts" });
           return false;
@@ -320,23 +329,27 @@ export class Client {
       if (!(error instanceof HoldfastError)) throw error;
       return;
     }
-    const key = `lease/${id}`;
-    const notes: LeaseNotes = { client: this.name, lease: id, ttlMs, key, aliveMs: beganMs, revokedMs: undefined };
-    this.notes.leases.push(notes);
-    const value = this.notes.value(this.name);
-    await this.#call(actions.put(key, value), async () => [{ revision: await store.keys.put(key, value, { lease: id }) }, 0]);
+    const [lease, key, value] = [String(id), `lease/${id}`, this.notes.value(this.name)];
+    const { leases, leasedKeys } = this.notes;
+    leases.granted(lease, ttlMs, beganMs);
+    await this.#call(actions.put(key, value), async () => {
+      const revision = await store.keys.put(key, value, { lease: id });
+      leases.attached(key, lease, this.notes.nowMs);
+      leasedKeys.push(key);
+      return [{ revision }, 0];
+    });
     for (let count = random.below(6); count > 0 && !this.#stopping; count--) {
       await sleep(clock, (ttlMs / 2) * random.float());
       const againMs = this.notes.nowMs;
       try {
         await store.leases.keepAlive(id);
-        notes.aliveMs = againMs;
+        leases.keptAlive(lease, againMs);
       } catch (error) {
         if (!(error instanceof HoldfastError)) throw error;
       }
     }
     if (!random.chance(0.3)) return sleep(clock, 2 * ttlMs * random.float());
-    notes.revokedMs = this.notes.nowMs;
+    leases.revoking(lease, this.notes.nowMs);
     await store.leases.revoke(id).catch(expected);
   }
 
@@ -355,23 +368,19 @@ export class Client {
   async #watch(store: RemoteStore, prefix: string): Promise<void> {
     const { signal } = this.#stopWatching;
     for (let from = 1; !signal.aborted;) {
-      const notes: WatchNotes = { client: this.name, prefix, from, steps: [], through: from - 1, ended: "open" };
-      this.notes.watches.push(notes);
+      const notes = this.notes.watch(this.name, prefix, from);
       try {
         for await (const step of store.keys.watch({ prefix, from, progressMs: 1_000, signal })) {
-          if (step.type === "progress") notes.steps.push({ progress: step.revision });
-          else {
-            const { key, revision, record } = step;
-            notes.steps.push({ atMs: this.notes.nowMs, revision, key, value: valueOf(record) });
-          }
-          notes.through = Math.max(notes.through, step.type === "progress" ? step.revision : step.revision - 1);
+          if (step.type === "progress") notes.checker.progress(step.revision);
+          else notes.checker.event({ revision: step.revision, key: step.key, value: valueOf(step.record) });
         }
         return;
       } catch (error) {
-        const { code } = asHoldfastError(error);
+        if (!(error instanceof HoldfastError)) throw error;
+        const { code } = error;
         if (code === "cancelled") notes.ended = "cancelled";
         else if (code === "trimmed") notes.ended = "trimmed";
-        else notes.ended = { error: asHoldfastError(error) };
+        else notes.ended = { error };
         if (code !== "trimmed") return;
       }
       from = (await this.#revision(store)) + 1;
@@ -448,6 +457,10 @@ export class Insider {
       expected(error);
     }
   }
+}
+
+function cellsText(cells: readonly Cell[]): string {
+  return cells.map(({ key, value }) => `${key} = ${value ?? "nothing"}`).join(", ");
 }
 
 /** What a read found: that there is nothing is an answer too. */
