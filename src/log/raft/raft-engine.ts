@@ -15,7 +15,7 @@
  *
  * Parts: `Wal` the disk, `Peers` the network, `Deliveries` the readers, `Appends`, `Tails` and `Changes` those who wait.
  */
-import { assert, equalBytes, HoldfastError, limits, position, toHex } from "../../base/index.ts";
+import { assert, equalBytes, HoldfastError, limits, position, sleep, toHex } from "../../base/index.ts";
 import type { Env, Position, Timer } from "../../base/index.ts";
 import { Raft } from "../../raft/index.ts";
 import type {
@@ -492,7 +492,7 @@ export class RaftEngine implements LogEngine {
         if (signal.aborted) return;
         logger.log("warn", "fetching the state failed; it is tried again", { error: String(error) });
       }
-      await new Promise<void>((resolve) => void clock.schedule(catchUpRetryMs, resolve));
+      await sleep(clock, catchUpRetryMs, signal).catch(() => {});
     }
   }
 

@@ -241,3 +241,19 @@ test("waits while the disk is full, and goes on when there is space", async () =
   assert.equal(wal.full, undefined);
   await simulator.run(wal.close());
 });
+
+test("a trim that will not be written is told so", async () => {
+  const simulator = new Simulator({ seed: 4, drain: nextTurn, digest });
+  const { env, disk } = simulator.machine("a");
+  const { wal } = await simulator.run(open(env));
+  disk.capacity = 0;
+  const records = [new Uint8Array(30_000)];
+  const entry: Entry = { index: 1, term: 1, position: 0, records, size: 30_000, configuration: undefined };
+  wal.submit({ number: 1, reset: undefined, entries: [entry], state: { term: 1, vote: 0, commit: 0 } }, () => {});
+  const trimmed = wal.trim({ ...first, index: 1, term: 1, position: 1 });
+  await simulator.run(() => wal.full !== undefined);
+  const refused = assert.rejects(trimmed, { code: "unavailable" });
+  await simulator.run(wal.close());
+  await simulator.run(refused);
+  await simulator.run(assert.rejects(wal.trim(first), { code: "unavailable" }));
+});

@@ -17,6 +17,7 @@
 import {
   assert,
   bytes,
+  deferred,
   embed,
   equalBytes,
   giveWay,
@@ -28,7 +29,7 @@ import {
   uint64,
   bool,
 } from "../../base/index.ts";
-import type { Infer, Position } from "../../base/index.ts";
+import type { Deferred, Infer, Position } from "../../base/index.ts";
 import { Configuration, emptyConfiguration } from "../../raft/index.ts";
 import type { Base, Entry, HardState, RaftWrite } from "../../raft/index.ts";
 import { Fence } from "../fence.ts";
@@ -100,6 +101,7 @@ export class Wal {
   readonly #fence: Fence;
   #closed = false;
   #wakeRetry: (() => void) | undefined;
+  readonly #trims = new Set<Deferred<void>>();
   readonly #failed: (error: HoldfastError) => void;
 
   private constructor(
@@ -113,7 +115,10 @@ export class Wal {
     this.#journal = journal;
     this.#identity = identity;
     this.places = places;
-    this.#failed = failed;
+    this.#failed = (error) => {
+      this.#endTrims();
+      failed(error);
+    };
     this.#fence = new Fence(env, journal, {
       idle: () => this.#pumping === undefined,
       begin: () => {
@@ -199,16 +204,28 @@ export class Wal {
     this.#push(state === undefined ? [] : [WalItem.encode({ state })], done);
   }
 
-  /** The log begins behind `base` from now on: durable when it resolves, and then the space is given back. */
+  /**
+   * The log begins behind `base` from now on: durable when it resolves, and then the space is given back. `unavailable` when
+   * the log fails or closes before.
+   */
   trim(base: Base): Promise<void> {
-    return new Promise((resolve, reject) => {
-      this.#push([baseItem(base, this.#identity, false)], (place) => {
-        this.places.trim(base.index);
-        const next = base.index + 1;
-        const before = this.places.has(next) ? Math.min(place, this.places.placeOf(next)) : place;
-        this.#journal.trim(position(before)).then(() => resolve(), reject);
-      });
+    const trimmed = deferred<void>();
+    this.#trims.add(trimmed);
+    this.#push([baseItem(base, this.#identity, false)], (place) => {
+      this.#trims.delete(trimmed);
+      this.places.trim(base.index);
+      const next = base.index + 1;
+      const before = this.places.has(next) ? Math.min(place, this.places.placeOf(next)) : place;
+      this.#journal.trim(position(before)).then(() => trimmed.resolve(), trimmed.reject);
     });
+    if (this.#closed || this.#journal.failure !== undefined) this.#endTrims();
+    return trimmed.promise;
+  }
+
+  /** What waits to be trimmed will not be written any more. */
+  #endTrims(): void {
+    for (const trimmed of this.#trims) trimmed.reject(new HoldfastError("unavailable", "the log has stopped"));
+    this.#trims.clear();
   }
 
   #push(records: readonly Uint8Array[], done: (place: number) => void): void {
@@ -302,6 +319,7 @@ export class Wal {
     this.#fence.close();
     this.#wakeRetry?.();
     await this.#pumping;
+    this.#endTrims();
     await this.#writeFence();
     await this.#journal.close();
   }
