@@ -216,7 +216,10 @@ export class Wal {
       this.places.trim(base.index);
       const next = base.index + 1;
       const before = this.places.has(next) ? Math.min(place, this.places.placeOf(next)) : place;
-      this.#journal.trim(position(before)).then(() => trimmed.resolve(), trimmed.reject);
+      this.#journal.trim(position(before)).then(
+        () => trimmed.resolve(),
+        (error: unknown) => trimmed.reject(error),
+      );
     });
     if (this.#closed || this.#journal.failure !== undefined) this.#endTrims();
     return trimmed.promise;
@@ -347,7 +350,7 @@ interface FoundItem {
 }
 
 /** The items of a batch of the journal. */
-export function* items(first: number, records: readonly Uint8Array[]): Generator<FoundItem, void, undefined> {
+function* items(first: number, records: readonly Uint8Array[]): Generator<FoundItem, void, undefined> {
   for (let at = 0; at < records.length;) {
     const item = WalItem.decode(records[at] as Uint8Array);
     const begin = at + 1;

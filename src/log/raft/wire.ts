@@ -13,7 +13,7 @@ const WireEntry = message("holdfast.log.Entry", {
   configuration: embed(5, Configuration),
 });
 
-export const WireBase = message("holdfast.log.Base", {
+const WireBase = message("holdfast.log.Base", {
   index: uint64(1),
   term: uint64(2),
   position: uint64(3),
@@ -115,13 +115,13 @@ function toWireEntry({ index, term, position, records, configuration }: Entry): 
   return { index, term, position, records, configuration };
 }
 
-export function fromWireEntry(wire: Infer<typeof WireEntry>): Entry {
+function fromWireEntry(wire: Infer<typeof WireEntry>): Entry {
   let size = 0;
   for (const record of wire.records) size += record.length;
   return { ...wire, size };
 }
 
-export function fromWireBase(wire: Infer<typeof WireBase>): Base {
+function fromWireBase(wire: Infer<typeof WireBase>): Base {
   const { configuration = { members: [], joint: false, removed: [], leaderZone: "" } } = wire;
   return { ...wire, configuration };
 }
