@@ -95,7 +95,8 @@ export class EntryLog {
     let end = begin;
     let size = 0;
     while (end < this.#entries.length) {
-      size += (this.#entries[end] as Entry).size;
+      // Each costs something beside its records.
+      size += (this.#entries[end] as Entry).size + 64;
       if (end > begin && size > sizeMax) break;
       end++;
     }

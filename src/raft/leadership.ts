@@ -195,13 +195,13 @@ export class Leadership {
     const progress = this.#progress.get(from);
     if (progress === undefined) return;
     progress.active = true;
-    progress.waiting = false;
     if (round > progress.echoedRound) {
       progress.echoedRound = round;
       this.#confirmReads();
     }
     // If messages were lost, the answer to an empty one shows it.
-    if (progress.state === "replicate" && progress.match < this.#machine.log.lastIndex) this.#probeTail(progress);
+    if (progress.state === "catchUp" || progress.match >= this.#machine.log.lastIndex) return;
+    if (progress.state === "replicate" || progress.waiting) this.#probeTail(progress);
   }
 
   #probeTail(progress: Progress): void {

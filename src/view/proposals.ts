@@ -67,7 +67,7 @@ export class Proposals {
     // They were failed before their turn came.
     if (proposals.length === 0) return;
     this.#outbox = [];
-    for (const part of pieces(proposals, limits.appendSizeMax, ({ record }) => record.length)) this.#append(part);
+    for (const part of pieces(proposals, limits.appendSizeMax, ({ record }) => record.length + 8)) this.#append(part);
   }
 
   #append(proposals: readonly Proposal[]): void {

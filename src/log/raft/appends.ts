@@ -80,6 +80,7 @@ export class Appends {
   #nextId = 1;
   #deliveredIndex = 0;
   #progressMs: number;
+  #failure: HoldfastError | undefined;
 
   constructor(clock: Clock, unavailableMs: number) {
     this.#clock = clock;
@@ -115,8 +116,8 @@ export class Appends {
 
   #enqueue(owner: Owner, records: readonly Uint8Array[]): HoldfastError | undefined {
     const sinceMs = this.#clock.monotonicMs();
-    const parts = [...pieces(records, limits.appendSizeMax, ({ length }) => length)].map((part): Part => {
-      const size = part.reduce((sum, { length }) => sum + length, 0);
+    const parts = [...pieces(records, limits.appendSizeMax, ({ length }) => length + 8)].map((part): Part => {
+      const size = part.reduce((sum, { length }) => sum + length + 8, 0);
       return { owner, records: part, size, sinceMs };
     });
     const size = parts.reduce((sum, part) => sum + part.size, 0);
@@ -156,6 +157,11 @@ export class Appends {
   }
 
   #putBack(parts: readonly Part[]): void {
+    if (this.#failure !== undefined) {
+      const error = new HoldfastError("unavailable", this.#failure.message, { cause: this.#failure });
+      for (const part of parts) this.#fail(part, error);
+      return;
+    }
     this.#queue = [...parts, ...this.#queue];
     for (const { size } of parts) this.#queueSize += size;
   }
@@ -198,6 +204,8 @@ export class Appends {
       next += part.records.length;
     }
     if (placed.length > 0) this.#pending.push({ index, term, parts: placed, sinceMs: this.#clock.monotonicMs() });
+    // An answer of the leader came after this log had stopped.
+    if (this.#failure !== undefined) this.fail(this.#failure);
     this.#changed.notify();
   }
 
@@ -268,29 +276,42 @@ export class Appends {
     owner.accepted?.reject(failure);
   }
 
-  /** Once a tick: gives up what has waited too long while the log made no progress, and everything if it is `leaderless`. */
-  expire(leaderless: boolean): void {
+  /**
+   * Once a tick: gives up what has waited too long while the log made no progress; sooner if for `leaderlessMs` no leader is
+   * known.
+   */
+  expire(leaderlessMs: number): void {
     this.#pausing = false;
     if (this.isEmpty) return;
     const nowMs = this.#clock.monotonicMs();
-    const beforeMs = leaderless ? nowMs : nowMs - this.#unavailableMs;
-    if (this.#progressMs > nowMs - this.#unavailableMs && !leaderless) return;
+    const lateMs = nowMs - this.#unavailableMs;
+    const stalledMs = this.#progressMs <= lateMs ? lateMs : Number.NEGATIVE_INFINITY;
+    this.#expireQueue(leaderlessMs > this.#unavailableMs / 4 ? nowMs : stalledMs);
+    this.#expirePending(leaderlessMs > this.#unavailableMs / 2 ? nowMs : stalledMs);
+  }
+
+  #expireQueue(beforeMs: number): void {
     const late = this.#queue.filter(({ sinceMs }) => sinceMs <= beforeMs);
-    if (late.length > 0) {
-      this.#queue = this.#queue.filter(({ sinceMs }) => sinceMs > beforeMs);
-      for (const part of late) {
-        this.#queueSize -= part.size;
-        this.#fail(part, noMajority());
-      }
+    if (late.length === 0) return;
+    this.#queue = this.#queue.filter(({ sinceMs }) => sinceMs > beforeMs);
+    for (const part of late) {
+      this.#queueSize -= part.size;
+      this.#fail(part, noMajority());
     }
+    this.#changed.notify();
+  }
+
+  #expirePending(beforeMs: number): void {
     const stuck = this.#pending.filter(({ sinceMs }) => sinceMs <= beforeMs);
+    if (stuck.length === 0) return;
     this.#pending = this.#pending.filter(({ sinceMs }) => sinceMs > beforeMs);
     for (const { parts } of stuck) for (const { part } of parts) this.#fail(part, lostError());
-    if (late.length + stuck.length > 0) this.#changed.notify();
+    this.#changed.notify();
   }
 
   /** Nothing goes on any more. */
   fail(cause: HoldfastError): void {
+    this.#failure = cause;
     const untouched = new HoldfastError("unavailable", cause.message, { cause });
     const touched = new HoldfastError("unavailable", cause.message, { maybe: true, cause });
     for (const part of this.#queue) this.#fail(part, untouched);

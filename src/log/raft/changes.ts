@@ -39,9 +39,10 @@ export class Changes {
   }
 
   add(wish: Wish, signal: AbortSignal | undefined): Promise<void> {
-    const done = deferred<void>();
-    this.#queue.push({ wish, done, sinceMs: this.#clock.monotonicMs() });
-    return abortable(done.promise, signal);
+    const wanted: Wanted = { wish, done: deferred<void>(), sinceMs: this.#clock.monotonicMs() };
+    this.#queue.push(wanted);
+    signal?.addEventListener("abort", () => (this.#queue = this.#queue.filter((other) => other !== wanted)));
+    return abortable(wanted.done.promise, signal);
   }
 
   advance(raft: Raft, leader: Peer | undefined, wake: () => void): void {
@@ -81,7 +82,8 @@ export class Changes {
     } catch (error) {
       const failure = asHoldfastError(error);
       if (failure.code === "unavailable" && !failure.maybe) this.#pausing = true;
-      else this.#finish(failure);
+      else if (failure.code !== "timeout") this.#finish(failure);
+      else this.#finish(new HoldfastError("unavailable", failure.message, { maybe: failure.maybe, cause: failure }));
     }
     this.#calling = false;
     wake();
@@ -151,9 +153,9 @@ export class Changes {
 
   /** Nothing goes on any more. */
   fail(error: HoldfastError): void {
-    const all = this.#current === undefined ? this.#queue : [this.#current, ...this.#queue];
     const maybe = this.#accepted !== undefined || this.#calling;
-    for (const { done } of all) done.reject(new HoldfastError("unavailable", error.message, { maybe, cause: error }));
+    this.#current?.done.reject(new HoldfastError("unavailable", error.message, { maybe, cause: error }));
+    for (const { done } of this.#queue) done.reject(new HoldfastError("unavailable", error.message, { cause: error }));
     this.#queue = [];
     this.#current = undefined;
   }

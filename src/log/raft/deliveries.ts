@@ -71,12 +71,14 @@ export class Deliveries {
   release(): number | undefined {
     let count = 0;
     let index: number | undefined;
-    while (this.#keptSize > recentSizeMax && count < this.#kept.length) {
+    if (this.#keptSize <= recentSizeMax) return undefined;
+    // A quarter at once, since what is left is moved.
+    while (this.#keptSize > 0.75 * recentSizeMax && count < this.#kept.length) {
       const oldest = this.#kept[count++] as { readonly index: number; readonly size: number };
       this.#keptSize -= oldest.size;
       ({ index } = oldest);
     }
-    if (count > 0) this.#kept = this.#kept.slice(count);
+    this.#kept = this.#kept.slice(count);
     return index;
   }
 

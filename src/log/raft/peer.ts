@@ -5,7 +5,7 @@
  * next message begins another.
  */
 import { asHoldfastError, pieces, Signal } from "../../base/index.ts";
-import type { Env, HoldfastError, Infer } from "../../base/index.ts";
+import type { Env, HoldfastError, Infer, Timer } from "../../base/index.ts";
 import type { RaftMessage } from "../../raft/index.ts";
 import { RpcClient } from "../../rpc/index.ts";
 import type { Stub } from "../../rpc/index.ts";
@@ -44,6 +44,7 @@ export class Peer {
   #waitingSize = 0;
   #streaming = false;
   #notBeforeMs = 0;
+  #pause: Timer | undefined;
   /** Of the member, as it said last. */
   #incarnation: number | undefined;
   #closed = false;
@@ -92,7 +93,18 @@ export class Peer {
     this.#waiting.push(message);
     if (this.#waiting.length > waitingCountMax || this.#waitingSize > waitingSizeMax) this.#giveUp();
     else if (this.#streaming) this.#filled.notify();
-    else if (this.#env.clock.monotonicMs() >= this.#notBeforeMs) void this.#stream();
+    else this.#streamSoon();
+  }
+
+  #streamSoon(): void {
+    const leftMs = this.#notBeforeMs - this.#env.clock.monotonicMs();
+    if (leftMs <= 0) void this.#stream();
+    else {
+      this.#pause ??= this.#env.clock.schedule(leftMs, () => {
+        this.#pause = undefined;
+        if (!this.#streaming && !this.#closed && this.#waiting.length > 0) void this.#stream();
+      });
+    }
   }
 
   #giveUp(): void {
@@ -136,6 +148,7 @@ export class Peer {
 
   close(): Promise<void> {
     this.#closed = true;
+    this.#pause?.cancel();
     this.#filled.notify();
     return this.#client.close();
   }

@@ -38,14 +38,21 @@ export class Peers {
     this.#configuration = configuration;
     for (const [id, peer] of this.#peers) {
       const member = memberOf(configuration, id);
-      // Whoever talks to this member and is not known here yet may be its leader.
-      const stays = member === undefined ? !configuration.removed.includes(id) : member.address === peer.address;
-      if (stays) continue;
+      // Whoever talks to this member and is not known here, or not yet, may be its leader.
+      if (member === undefined || member.address === peer.address) continue;
       this.#peers.delete(id);
       void peer.close();
     }
     for (const { id, address } of configuration.members) this.#add(id, address);
     return true;
+  }
+
+  /** These have been removed, and that is committed. */
+  forget(ids: readonly MemberId[]): void {
+    for (const id of ids) {
+      void this.#peers.get(id)?.close();
+      this.#peers.delete(id);
+    }
   }
 
   #add(to: MemberId, address: string): void {

@@ -172,6 +172,51 @@ test("appends on every member are one order, and outlive the leader", async () =
   );
 });
 
+test("closing finishes the appends under way, on the leader and on a follower", async () => {
+  const world = new World(6, ["a", "b", "c"]);
+  const { simulator } = world;
+  await simulator.run(
+    (async () => {
+      for (const name of world.names) await world.start(name);
+      const leader = await world.leader();
+      const follower = world.names.find((name) => name !== leader) as string;
+      for (const name of [follower, leader]) {
+        const appended = world.engine(name).append([utf8Encode("last words")]);
+        const fromMs = simulator.nowMs;
+        await world.engine(name).close();
+        assert.ok((await appended).ok);
+        assert.ok(simulator.nowMs - fromMs < 500);
+      }
+    })(),
+  );
+});
+
+test("a leader whose disk is full hands over, and the log goes on", async () => {
+  const world = new World(7, ["a", "b", "c"]);
+  const { simulator } = world;
+  await simulator.run(
+    (async () => {
+      for (const name of world.names) await world.start(name);
+      const leader = await world.leader();
+      await world.engine(leader).append([utf8Encode("before")]);
+      simulator.machine(leader).disk.capacity = 0;
+      const large = new Uint8Array(20_000);
+      const lost = world
+        .engine(leader)
+        .append([large])
+        .catch(() => {});
+      const other = world.names.find((name) => name !== leader) as string;
+      while (world.engine(leader).isPrimary) await sleep(simulator.machine("observer").env.clock, 10);
+      await appendSurely(world.engine(other), "after");
+      await assert.rejects(world.engine(leader).append([large]), { code: "exhausted" });
+      simulator.machine(leader).disk.capacity = Number.POSITIVE_INFINITY;
+      await lost;
+      const tail = await world.engine(other).tail();
+      while (world.engine(leader).committed() < tail) await sleep(simulator.machine("observer").env.clock, 10);
+    })(),
+  );
+});
+
 test("a leader that is cut off answers neither append nor tail", async () => {
   const world = new World(5, ["a", "b", "c"]);
   const { simulator } = world;

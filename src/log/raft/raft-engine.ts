@@ -9,7 +9,7 @@
  * Invariants:
  *  1. Promises to other members are sent only when what they promise is durable (`Ready`).
  *  2. Readers get only what is committed and durable here.
- *  3. An append is in the queue, with the leader, or in `#pending` under the entry that may hold it; in one of them.
+ *  3. An append is in one of the states that appends.ts lists, until it is answered.
  *
  * After a crash: the member goes on with its entries, term and vote (wal.ts); what was committed is delivered again.
  *
@@ -25,7 +25,6 @@ import type {
   MemberId,
   MembershipChange,
   RaftEvent,
-  RaftMessage,
   RaftStatus,
   Ready,
 } from "../../raft/index.ts";
@@ -59,8 +58,8 @@ export interface RaftEngineOptions extends JournalOptions {
   /** Ticks without a leader before an election: this many to twice as many. Default 50. */
   readonly electionTicks?: number;
   /**
-   * How long without progress an append or a question for the tail waits. Default 3,000. After a quarter of it without a
-   * leader nothing waits any longer.
+   * How long without progress an append or a question for the tail waits. Default 3,000. Without a leader a quarter of it
+   * suffices for what is surely not in the log, and half of it for what may be.
    */
   readonly unavailableMs?: number;
   /**
@@ -113,9 +112,8 @@ export class RaftEngine implements LogEngine {
       cluster: options.cluster,
       self: options.self,
       unreachable: (member) => {
-        if (this.#refusal() !== undefined) return;
         this.#step({ kind: "unreachable", member });
-        this.#wake();
+        this.wake();
       },
       denied: (error) => {
         env.logger.log("error", error.message);
@@ -147,9 +145,9 @@ export class RaftEngine implements LogEngine {
    */
   static async open(env: Env, options: RaftEngineOptions): Promise<RaftEngine> {
     let engine: RaftEngine | undefined;
-    const failed = (error: HoldfastError) => engine?.fail(error);
+    const host = { failed: (error: HoldfastError) => engine?.fail(error), idle: () => engine?.wake() };
     const { cluster, self, directory, base } = options;
-    const contents = await Wal.open(env, directory, options, { cluster, self }, base, failed);
+    const contents = await Wal.open(env, directory, options, { cluster, self }, base, host);
     engine = new RaftEngine(env, options, contents);
     engine.#begin();
     return engine;
@@ -216,7 +214,7 @@ export class RaftEngine implements LogEngine {
     const refusal = this.#refusal() ?? this.#wal.full;
     if (refusal !== undefined) return Promise.reject(refusal);
     const appended = this.#appends.add(records);
-    this.#wake();
+    this.wake();
     return appended;
   }
 
@@ -224,7 +222,7 @@ export class RaftEngine implements LogEngine {
     const refusal = this.#refusal();
     if (refusal !== undefined) return Promise.reject(refusal);
     const asked = this.#tails.add();
-    this.#wake();
+    this.wake();
     return asked;
   }
 
@@ -270,7 +268,7 @@ export class RaftEngine implements LogEngine {
     const refusal = this.#refusal();
     if (refusal !== undefined) return Promise.reject(refusal);
     const changing = this.#changes.add({ change }, signal);
-    this.#wake();
+    this.wake();
     return changing;
   }
 
@@ -279,7 +277,7 @@ export class RaftEngine implements LogEngine {
     const refusal = this.#refusal();
     if (refusal !== undefined) return Promise.reject(refusal);
     const transferring = this.#changes.add({ transfer: to }, signal);
-    this.#wake();
+    this.wake();
     return transferring;
   }
 
@@ -303,10 +301,11 @@ export class RaftEngine implements LogEngine {
             this.#peers.meet(from, envelope.address, envelope.incarnation);
             continue;
           }
-          const refusal = this.#refusal();
-          if (refusal !== undefined) throw refusal;
-          for (const message of envelope.messages) this.#receive(fromWire(message, from, this.#options.self));
-          this.#wake();
+          if (this.#failure !== undefined) throw new HoldfastError("unavailable", this.#failure.message);
+          for (const wire of envelope.messages) {
+            this.#step({ kind: "message", message: fromWire(wire, from, this.#options.self) });
+          }
+          this.wake();
         }
         return {};
       },
@@ -315,7 +314,7 @@ export class RaftEngine implements LogEngine {
         const refusal = this.#refusal() ?? this.#wal.full ?? this.#notLeading();
         if (refusal !== undefined) throw refusal;
         const accepted = this.#appends.accept(request.records);
-        this.#wake();
+        this.wake();
         return accepted;
       },
       tail: async (request) => {
@@ -354,33 +353,38 @@ export class RaftEngine implements LogEngine {
     return new HoldfastError("unavailable", "this member does not lead the log");
   }
 
-  #receive(message: RaftMessage): void {
-    if (this.#refusal() === undefined) this.#step({ kind: "message", message });
-  }
-
   // What drives the machine.
 
   #tickLater(): void {
     this.#timer = this.#env.clock.schedule(this.#options.tickMs ?? 20, () => {
       this.#tickLater();
-      this.#step({ kind: "tick" });
-      const lost = this.#isLeaderless();
-      this.#appends.expire(lost);
-      this.#tails.expire(lost);
+      this.#tick();
+      const leaderlessMs = this.#leaderlessMs();
+      this.#appends.expire(leaderlessMs);
+      this.#tails.expire(leaderlessMs);
       this.#changes.expire();
       this.#turn();
     });
   }
 
-  /** For so long that an election cannot be under way with success: whoever asks should ask another member. */
-  #isLeaderless(): boolean {
-    const nowMs = this.#env.clock.monotonicMs();
-    if (this.#raft.leader !== 0) this.#leaderSeenMs = nowMs;
-    return nowMs - this.#leaderSeenMs > (this.#options.unavailableMs ?? unavailableDefaultMs) / 4;
+  /** A member whose disk is full cannot confirm anything: it does not lead, and does not try to. */
+  #tick(): void {
+    if (this.#wal.full === undefined) this.#step({ kind: "tick" });
+    else if (this.#raft.role === "leader") {
+      this.#step({ kind: "transfer", to: 0 });
+      this.#step({ kind: "tick" });
+    }
   }
 
-  /** Has everything that happens in this turn done at once. */
-  #wake(): void {
+  /** How long no leader has been known. */
+  #leaderlessMs(): number {
+    const nowMs = this.#env.clock.monotonicMs();
+    if (this.#raft.leader !== 0) this.#leaderSeenMs = nowMs;
+    return nowMs - this.#leaderSeenMs;
+  }
+
+  /** @internal Has everything that happens in this turn done at once. */
+  wake(): void {
     if (this.#turnComing) return;
     this.#turnComing = true;
     void Promise.resolve().then(() => {
@@ -413,11 +417,11 @@ export class RaftEngine implements LogEngine {
     const { role, leader } = this.#raft;
     const leads = role === "leader";
     this.#settle();
-    this.#changes.advance(this.#raft, leads ? undefined : this.#peers.get(leader), () => this.#wake());
-    this.#tails.advance(this.#raft, leads ? undefined : this.#peers.get(leader), () => this.#wake());
+    this.#changes.advance(this.#raft, leads ? undefined : this.#peers.get(leader), () => this.wake());
+    this.#tails.advance(this.#raft, leads ? undefined : this.#peers.get(leader), () => this.wake());
     // What arrives while a write is under way goes with the next one, as one entry.
     if (!leads || this.#wal.idle) {
-      this.#appends.advance(this.#raft, leads ? undefined : this.#peers.get(leader), () => this.#wake());
+      this.#appends.advance(this.#raft, leads ? undefined : this.#peers.get(leader), () => this.wake());
     }
     this.#handle(this.#raft.ready());
     this.#watchRole();
@@ -432,7 +436,7 @@ export class RaftEngine implements LogEngine {
         for (const message of promises) this.#peers.send(message);
         if (write === undefined) return;
         this.#step({ kind: "written", write: write.number });
-        this.#wake();
+        this.wake();
       });
     }
     // What is put back in front of the queue must be in its old order in the end.
@@ -444,7 +448,7 @@ export class RaftEngine implements LogEngine {
     if (ready.catchUp !== undefined) void this.#catchUp(ready.catchUp);
     if (ready.committed !== undefined) this.#deliver(ready.committed);
     this.#changes.delivered(this.#raft, this.#deliveries.index);
-    if (ready.proposals.length > 0 || ready.reads.length > 0) this.#wake();
+    if (ready.proposals.length > 0 || ready.reads.length > 0) this.wake();
   }
 
   #deliver(index: number): void {
@@ -463,17 +467,21 @@ export class RaftEngine implements LogEngine {
     try {
       let size = 0;
       for await (const entry of this.#wal.read(index)) {
+        if (entries.length > 0 && size + entry.size > sizeMax) break;
         entries.push(entry);
         size += entry.size;
-        if (size >= sizeMax) break;
       }
     } catch (error) {
-      const gone = error instanceof HoldfastError && error.code === "trimmed";
-      if (!gone) this.#env.logger.log("error", "reading entries for a member failed", { error: String(error) });
       entries.length = 0;
+      if (!(error instanceof HoldfastError) || error.code !== "trimmed") {
+        const { logger, clock } = this.#env;
+        logger.log("error", "reading entries for a member failed", { member, error: String(error) });
+        // It would be asked for again at once.
+        await sleep(clock, catchUpRetryMs, this.#stopping.signal).catch(() => {});
+      }
     }
     this.#step({ kind: "fetched", member, entries });
-    this.#wake();
+    this.wake();
   }
 
   async #catchUp(base: Base): Promise<void> {
@@ -486,7 +494,7 @@ export class RaftEngine implements LogEngine {
         if (signal.aborted) return;
         this.#step({ kind: "caughtUp", base });
         this.#deliveries.jump(base);
-        this.#wake();
+        this.wake();
         return;
       } catch (error) {
         if (signal.aborted) return;
@@ -502,13 +510,15 @@ export class RaftEngine implements LogEngine {
     if (leader === seen.leader && term === seen.term && role === seen.role) return;
     this.#roleSeen = { leader, term, role };
     this.#env.logger.log("info", "the log's leadership", { leader, term, role });
-    const isPrimary = role === "leader";
-    if (isPrimary !== this.#isPrimary) {
-      this.#isPrimary = isPrimary;
-      for (const listener of this.#primaryListeners) listener(isPrimary);
-    }
+    this.#setPrimary(role === "leader");
     for (const listener of this.#listeners) listener();
-    this.#wake();
+    this.wake();
+  }
+
+  #setPrimary(isPrimary: boolean): void {
+    if (isPrimary === this.#isPrimary) return;
+    this.#isPrimary = isPrimary;
+    for (const listener of this.#primaryListeners) listener(isPrimary);
   }
 
   #adoptConfiguration(): void {
@@ -517,6 +527,7 @@ export class RaftEngine implements LogEngine {
     if (this.#raft.configurationIndex <= this.#deliveries.index && configuration.removed !== this.#gone) {
       this.#gone = configuration.removed;
       if (this.#gone.includes(this.#options.self)) this.#markRemoved();
+      this.#peers.forget(this.#gone);
     }
     if (!this.#peers.adopt(configuration)) return;
     for (const listener of this.#listeners) listener();
@@ -530,6 +541,7 @@ export class RaftEngine implements LogEngine {
     this.#stopping.abort();
     this.#rejectAll(error);
     this.#deliveries.end(error);
+    this.#setPrimary(false);
   }
 
   #rejectAll(error: HoldfastError): void {

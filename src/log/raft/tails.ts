@@ -38,13 +38,15 @@ export class Tails {
 
   /** Asks: the machine if this member leads, else `leader` if one is known. */
   advance(raft: Raft, leader: Peer | undefined, wake: () => void): void {
-    if (this.#waiting.length === 0) return;
+    if (this.#waiting.length === 0 || this.#pausing) return;
     if (raft.role === "leader") {
+      // They go with the next question, when this one is answered.
+      if (this.#asked.size > 0) return;
       const id = this.#nextId++;
       this.#asked.set(id, this.#waiting);
       this.#waiting = [];
       raft.step({ kind: "read", id });
-    } else if (leader !== undefined && this.#calling === undefined && !this.#pausing) {
+    } else if (leader !== undefined && this.#calling === undefined) {
       void this.#call(leader, wake);
     }
   }
@@ -54,7 +56,10 @@ export class Tails {
     const questions = this.#asked.get(id) ?? [];
     this.#asked.delete(id);
     if (outcome.ok) resolveAll(questions, outcome.position);
-    else this.#waiting = [...questions, ...this.#waiting];
+    else {
+      this.#pausing = true;
+      this.#waiting = [...questions, ...this.#waiting];
+    }
   }
 
   async #call(leader: Peer, wake: () => void): Promise<void> {
@@ -74,22 +79,14 @@ export class Tails {
     wake();
   }
 
-  /** Once a tick: gives up questions that have waited too long, and all of them if the log is `leaderless`. */
-  expire(leaderless: boolean): void {
+  /** Once a tick: gives up questions that have waited too long; soon if for `leaderlessMs` no leader is known. */
+  expire(leaderlessMs: number): void {
     this.#pausing = false;
+    const leaderless = leaderlessMs > this.#unavailableMs / 4;
     const beforeMs = this.#clock.monotonicMs() - (leaderless ? 0 : this.#unavailableMs);
-    const oldest = this.#waiting[0] ?? [...this.#asked.values()][0]?.[0];
-    if (oldest === undefined || oldest.sinceMs > beforeMs) return;
-    const late = ({ sinceMs }: Question) => sinceMs <= beforeMs;
-    rejectAll(this.#waiting.filter(late), noMajority());
-    this.#waiting = this.#waiting.filter((question) => !late(question));
-    for (const [id, questions] of this.#asked) {
-      rejectAll(questions.filter(late), noMajority());
-      this.#asked.set(
-        id,
-        questions.filter((question) => !late(question)),
-      );
-    }
+    this.#waiting = keepYoung(this.#waiting, beforeMs);
+    // A question stays asked, so that no other is asked beside it, although nobody waits for it any more.
+    for (const [id, questions] of this.#asked) this.#asked.set(id, keepYoung(questions, beforeMs));
   }
 
   /** Nothing goes on any more. */
@@ -108,4 +105,12 @@ function resolveAll(questions: readonly Question[], tail: number): void {
 
 function rejectAll(questions: readonly Question[], error: HoldfastError): void {
   for (const { done } of questions) done.reject(error);
+}
+
+/** Rejects those that were asked by then, and gives the others. */
+function keepYoung(questions: readonly Question[], beforeMs: number): Question[] {
+  const late = questions.filter(({ sinceMs }) => sinceMs <= beforeMs);
+  if (late.length === 0) return [...questions];
+  rejectAll(late, noMajority());
+  return questions.filter(({ sinceMs }) => sinceMs > beforeMs);
 }

@@ -16,8 +16,11 @@ const small = { segmentSizeMin: 1_024, segmentSizeMax: 4_096 };
 const digest = new NodeDigest();
 
 const open = (env: Env): Promise<WalContents> =>
-  Wal.open(env, "log", small, identity, first, (error) => {
-    throw error;
+  Wal.open(env, "log", small, identity, first, {
+    failed: (error) => {
+      throw error;
+    },
+    idle: () => {},
   });
 
 /** One item as the model sees it. */
@@ -214,7 +217,7 @@ test("refuses the log of another member", async () => {
       await wal.close();
       const other = { ...identity, self: 8 };
       await assert.rejects(
-        Wal.open(env, "log", small, other, first, () => {}),
+        Wal.open(env, "log", small, other, first, { failed: () => {}, idle: () => {} }),
         (error: unknown) =>
           error instanceof HoldfastError && error.code === "invalid" && error.message.includes("member 9"),
       );
@@ -256,4 +259,75 @@ test("a trim that will not be written is told so", async () => {
   await simulator.run(wal.close());
   await simulator.run(refused);
   await simulator.run(assert.rejects(wal.trim(first), { code: "unavailable" }));
+});
+
+const entryOf = (index: number, term: number, size: number): Entry => ({
+  index,
+  term,
+  position: index - 1,
+  records: [new Uint8Array(size)],
+  size,
+  configuration: undefined,
+});
+
+test("opens when the crash came between an entry of a new term and its state", async () => {
+  const simulator = new Simulator({ seed: 5, drain: nextTurn, digest });
+  const { env } = simulator.machine("a");
+  await simulator.run(
+    (async () => {
+      const before = await open(env);
+      const state = { term: 2, vote: 7, commit: 0 };
+      before.wal.submit({ number: 1, reset: undefined, entries: [], state }, () => {});
+      before.wal.submit({ number: 2, reset: undefined, entries: [entryOf(1, 3, 10)], state: undefined }, () => {});
+      await before.wal.close();
+      const after = await open(env);
+      assert.deepEqual(after.state, { term: 3, vote: 0, commit: 0 });
+      await after.wal.close();
+    })(),
+  );
+});
+
+test("keeps term and vote when everything before them is trimmed", async () => {
+  const simulator = new Simulator({ seed: 6, drain: nextTurn, digest });
+  const { env } = simulator.machine("a");
+  await simulator.run(
+    (async () => {
+      const { wal } = await open(env);
+      const state = { term: 2, vote: 7, commit: 0 };
+      for (let index = 1; index <= 30; index++) {
+        const write = { number: index, reset: undefined, entries: [entryOf(index, 2, 500)], state };
+        await new Promise<void>((resolve) => wal.submit(write, resolve));
+      }
+      for (const index of [10, 20, 30]) await wal.trim({ ...first, index, term: 2, position: index });
+      await wal.close();
+      const after = await open(env);
+      assert.deepEqual([after.state, after.base.index, after.entries], [state, 30, []]);
+      await after.wal.close();
+    })(),
+  );
+});
+
+test("writes nothing, and says nothing is durable, behind a write that failed", async () => {
+  const simulator = new Simulator({ seed: 7, drain: nextTurn, digest });
+  const { env, disk } = simulator.machine("a");
+  const failures: HoldfastError[] = [];
+  const host = { failed: (error: HoldfastError) => failures.push(error), idle: () => {} };
+  const { wal } = await simulator.run(Wal.open(env, "log", small, identity, first, host));
+  disk.hook = ({ kind, phase }) =>
+    kind === "rename" && phase === "before" ? new HoldfastError("unavailable", "the disk is gone") : undefined;
+  const durable: number[] = [];
+  const state = { term: 1, vote: 0, commit: 0 };
+  for (let index = 1; index <= 12; index++) {
+    const write = { number: index, reset: undefined, entries: [entryOf(index, 1, 700)], state };
+    wal.submit(write, () => durable.push(index));
+    wal.submit(undefined, () => durable.push(index));
+    await simulator.advance(5);
+  }
+  await simulator.advance(100);
+  assert.equal(failures.length, 1);
+  await simulator.run(wal.close());
+  disk.hook = undefined;
+  const after = await simulator.run(open(env));
+  assert.equal(after.entries.length, new Set(durable).size);
+  await simulator.run(after.wal.close());
 });

@@ -15,7 +15,7 @@
  * Format: docs/format.md, "The journal of a replicated log".
  */
 import {
-  assert,
+  asHoldfastError,
   bytes,
   deferred,
   embed,
@@ -68,6 +68,13 @@ export interface WalIdentity {
   readonly self: number;
 }
 
+export interface WalHost {
+  /** A write failed for good; called once. */
+  failed(error: HoldfastError): void;
+  /** Everything that was submitted is durable. */
+  idle(): void;
+}
+
 /** What `open` found. */
 export interface WalContents {
   readonly wal: Wal;
@@ -102,34 +109,35 @@ export class Wal {
   #closed = false;
   #wakeRetry: (() => void) | undefined;
   readonly #trims = new Set<Deferred<void>>();
-  readonly #failed: (error: HoldfastError) => void;
+  readonly #host: WalHost;
+  /** As of the last write that was submitted. */
+  #state: HardState;
+  /** A write was given up: nothing is written behind the hole. */
+  #broken = false;
 
   private constructor(
     env: JournalEnv,
     journal: Journal,
     identity: WalIdentity,
     places: EntryPlaces,
-    failed: (error: HoldfastError) => void,
+    state: HardState,
+    host: WalHost,
   ) {
     this.#env = env;
     this.#journal = journal;
     this.#identity = identity;
     this.places = places;
-    this.#failed = (error) => {
-      this.#endTrims();
-      failed(error);
-    };
+    this.#state = state;
+    this.#host = host;
     this.#fence = new Fence(env, journal, {
       idle: () => this.#pumping === undefined,
-      begin: () => {
-        this.#pumping = this.#writeFence().then(() => this.#pump());
-      },
+      begin: () => this.#begin(this.#writeFence()),
     });
   }
 
   /**
    * Opens what is in the directory, or begins a log behind `first` there. `invalid` when the log is another member's;
-   * `corrupt` when it is damaged. `failed` is called when a write fails for good.
+   * `corrupt` when it is damaged.
    */
   static async open(
     env: JournalEnv,
@@ -137,7 +145,7 @@ export class Wal {
     options: JournalOptions,
     identity: WalIdentity,
     first: Base,
-    failed: (error: HoldfastError) => void,
+    host: WalHost,
   ): Promise<WalContents> {
     const journal = await Journal.open(env, directory, options);
     try {
@@ -147,7 +155,7 @@ export class Wal {
       const { base, state, entries } = replay.finish();
       const places = new EntryPlaces(base.index, base.position);
       for (const { entry, place } of entries) places.put(entry.index, place, entry.position + entry.records.length);
-      const wal = new Wal(env, journal, identity, places, failed);
+      const wal = new Wal(env, journal, identity, places, state, host);
       // Of committed entries nobody may ever ask again; of the others anybody may.
       const released = Math.max(base.index, Math.min(state.commit, places.lastIndex));
       const all = entries.map(({ entry }) => entry);
@@ -188,6 +196,7 @@ export class Wal {
 
   /** Makes it durable behind everything submitted before; then calls `done`. Without a write, waits for those before. */
   submit(write: RaftWrite | undefined, done: () => void): void {
+    if (this.#broken) return;
     if (write === undefined) {
       if (this.#pieces.length === 0 && this.idle) done();
       else this.#push([], done);
@@ -201,6 +210,7 @@ export class Wal {
       const end = entry.position + entry.records.length;
       this.#push([entryItem(entry), ...entry.records], (place) => this.places.put(entry.index, place, end));
     }
+    if (state !== undefined) this.#state = state;
     this.#push(state === undefined ? [] : [WalItem.encode({ state })], done);
   }
 
@@ -211,7 +221,9 @@ export class Wal {
   trim(base: Base): Promise<void> {
     const trimmed = deferred<void>();
     this.#trims.add(trimmed);
-    this.#push([baseItem(base, this.#identity, false)], (place) => {
+    // The segment with the last state may be trimmed, too.
+    const items = [baseItem(base, this.#identity, false), WalItem.encode({ state: this.#state })];
+    this.#push(items, (place) => {
       this.#trims.delete(trimmed);
       this.places.trim(base.index);
       const next = base.index + 1;
@@ -221,7 +233,7 @@ export class Wal {
         (error: unknown) => trimmed.reject(error),
       );
     });
-    if (this.#closed || this.#journal.failure !== undefined) this.#endTrims();
+    if (this.#closed || this.#broken) this.#endTrims();
     return trimmed.promise;
   }
 
@@ -232,26 +244,47 @@ export class Wal {
   }
 
   #push(records: readonly Uint8Array[], done: (place: number) => void): void {
+    if (this.#broken) return;
     let size = 0;
     for (const record of records) size += record.length + 4;
     this.#pieces.push({ records, size, done });
     // What else is submitted in this turn goes along. The write may hold up the thread: messages go out before it.
-    this.#pumping ??= giveWay(this.#env.clock).then(() => this.#pump());
+    if (this.#pumping === undefined) this.#begin(giveWay(this.#env.clock));
+  }
+
+  /** Writes what waits, after `first`. */
+  #begin(first: Promise<void>): void {
+    this.#pumping = first
+      .then(() => this.#pump())
+      .catch((error: unknown) => this.#fail(asHoldfastError(error)))
+      .then(() => {
+        this.#pumping = undefined;
+        if (this.#broken) return;
+        this.#fence.rest();
+        this.#host.idle();
+      });
+  }
+
+  /** Nothing that waits is ever written: whoever promised it must not say so. */
+  #fail(error: HoldfastError): void {
+    if (this.#broken) return;
+    this.#broken = true;
+    this.#pieces = [];
+    this.#endTrims();
+    this.#host.failed(error);
   }
 
   async #pump(): Promise<void> {
-    while (this.#pieces.length > 0 && this.#journal.failure === undefined) {
+    while (this.#pieces.length > 0 && !this.#broken) {
       const pieces = this.#takeBatch();
       const records = pieces.length === 1 ? (pieces[0] as Piece).records : pieces.flatMap((piece) => piece.records);
       let place: number = this.#journal.tail;
-      if (records.length > 0 && !(await this.#write(records))) break;
+      if (records.length > 0 && !(await this.#write(records))) return;
       for (const piece of pieces) {
         piece.done(place);
         place += piece.records.length;
       }
     }
-    this.#pumping = undefined;
-    this.#fence.rest();
   }
 
   #takeBatch(): Piece[] {
@@ -276,7 +309,7 @@ export class Wal {
       } catch (error) {
         const failure = error as HoldfastError;
         if (this.#closed || this.#journal.failure !== undefined || failure.code !== "exhausted") {
-          this.#failed(failure);
+          this.#fail(failure);
           return false;
         }
         if (this.#full === undefined) this.#env.logger.log("error", "the log cannot grow", { error: failure.message });
@@ -289,13 +322,16 @@ export class Wal {
           resolve();
         };
       });
-      if (this.#closed) return false;
+      if (this.#closed) {
+        this.#fail(new HoldfastError("unavailable", "the log was closed while its disk was full"));
+        return false;
+      }
     }
   }
 
   async #writeFence(): Promise<void> {
     await this.#fence.write();
-    if (this.#journal.failure !== undefined) this.#failed(this.#journal.failure);
+    if (this.#journal.failure !== undefined) this.#fail(this.#journal.failure);
   }
 
   /** The entries from `index` on that are durable, from the disk. `trimmed` when they are gone meanwhile. */
@@ -423,8 +459,8 @@ class Replay {
     const first = entries[0]?.entry;
     if (first !== undefined && first.index !== base.index + 1) throw this.#missing(base.index + 1);
     const lastTerm = entries.at(-1)?.entry.term ?? base.term;
-    assert(this.#state.term >= lastTerm || this.#state.term === 0, "a term is written with the entries that have it");
-    const state = { ...this.#state, term: Math.max(this.#state.term, lastTerm) };
+    // The crash came between the first entry of a term and its state: nobody was promised anything in that term.
+    const state = this.#state.term < lastTerm ? { ...this.#state, term: lastTerm, vote: 0 } : this.#state;
     return { base, state, entries };
   }
 }
