@@ -3,12 +3,13 @@
  * each seed that fails it prints what went wrong and how to run it again, then leaves out of its faults what the failure
  * does not need. At the end it says how much time was simulated. Exit status 1 if any seed failed.
  *
- *   npm run sim -- [--seed S] [--from 1] [--seeds 10] [--members 3] [--clients 3] [--minutes 1] [--shrink 120]
+ *   npm run sim -- [--seed S] [--from 1] [--seeds 10] [--members 3] [--clients 3] [--minutes 1] [--every 2000] [--shrink 120]
  *   npm run sim -- --schedule FILE      runs exactly what a failing seed has left behind
  *   npm run sim -- store …              one store, power lost at every change of its disk (scripts/sim-store.ts)
  *
- * `--seed` runs one seed, any text; `--from` and `--seeds` run many. `--shrink` is the most seconds that a failing schedule
- * is made smaller; 0 leaves it as it is. `--trace` prints every event of a seed that fails.
+ * `--seed` runs one seed, any text; `--from` and `--seeds` run many. `--every` is the mean time between two faults in
+ * milliseconds. `--shrink` is the most seconds that a failing schedule is made smaller; 0 leaves it as it is. `--trace`
+ * prints every event of a seed that fails.
  */
 import { readFileSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -26,6 +27,7 @@ interface Kept {
   readonly members: number;
   readonly clients: number;
   readonly minutes: number;
+  readonly every: number;
   readonly schedule: readonly ScheduledFault[];
 }
 
@@ -38,12 +40,18 @@ async function main(): Promise<void> {
       members: { type: "string", default: "3" },
       clients: { type: "string", default: "3" },
       minutes: { type: "string", default: "1" },
+      every: { type: "string", default: "2000" },
       shrink: { type: "string", default: "120" },
       schedule: { type: "string" },
       trace: { type: "boolean", default: false },
     },
   });
-  const shared = { clients: number(values.clients), members: number(values.members), minutes: number(values.minutes) };
+  const shared = {
+    clients: number(values.clients),
+    members: number(values.members),
+    minutes: number(values.minutes),
+    every: number(values.every),
+  };
   const campaign = new Campaign(number(values.shrink), values.trace);
   if (values.schedule !== undefined) {
     const { schedule, ...kept } = JSON.parse(readFileSync(values.schedule, "utf8")) as Kept;
@@ -93,6 +101,7 @@ class Campaign {
       memberCount: kept.members,
       clientCount: kept.clients,
       durationMs: 60_000 * kept.minutes,
+      faults: { everyMs: kept.every },
       wholeTrace: this.#trace,
       ...(schedule !== undefined && { schedule }),
     };
@@ -106,7 +115,7 @@ class Campaign {
       this.#runCount += 1;
       console.error(`FAILED ${error.message}`);
       console.error(this.#trace ? error.trace : `latest events:\n${error.trace.split("\n").slice(-15).join("\n")}`);
-      const again = `npm run sim -- --seed ${kept.seed} --members ${kept.members} --clients ${kept.clients} --minutes ${kept.minutes}`;
+      const again = `npm run sim -- --seed ${kept.seed} --members ${kept.members} --clients ${kept.clients} --minutes ${kept.minutes} --every ${kept.every}`;
       console.error(`run it again with: ${again}`);
       this.#failures.push(`${again}    (${error.message.split("\n", 1).join("")})`);
       if (this.#shrinkMs > 0) await this.#shrink(kept, options, error);

@@ -14,6 +14,7 @@ export { HoldfastError, limits } from "./base/index.ts";
 export type { ErrorCode, Logger, Revision } from "./base/index.ts";
 export type {
   AddOptions,
+  ClusterTiming,
   ConnectOptions,
   MemberInfo,
   MemberList,

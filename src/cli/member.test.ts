@@ -147,6 +147,7 @@ test("the list for people: behind, silent, expected, replacing, leaderless", () 
     term: 1_000,
     leader: 200,
     cluster: "00",
+    store: "01",
   });
   assert.equal(
     text,
@@ -158,7 +159,7 @@ test("the list for people: behind, silent, expected, replacing, leaderless", () 
 * a leads, term 1,000`,
   );
   assert.match(
-    listForPeople({ members: [], leaderZone: "", term: 3, leader: 0, cluster: "00" }),
+    listForPeople({ members: [], leaderZone: "", term: 3, leader: 0, cluster: "00", store: "01" }),
     /no leader is known, term 3$/,
   );
 });

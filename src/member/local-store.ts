@@ -31,6 +31,7 @@ import { checkedFrom } from "./service.ts";
 import type { LogRecords, StoreStatus, VerifyProgress } from "./service.ts";
 import { closeStorage, entriesOf, memoryStorage, openFiles } from "./storage.ts";
 import type { Storage } from "./storage.ts";
+import { storeIdOf } from "./store-id.ts";
 import type { PastStore, Store } from "./store.ts";
 import { version } from "./version.ts";
 
@@ -88,6 +89,7 @@ export class LocalStore implements Store {
   readonly #leaseKeeper: LeaseKeeper;
   readonly #compactor: Compactor;
   readonly #openedMs: number;
+  #settling: Promise<void> | undefined;
   #closing: Promise<void> | undefined;
 
   private constructor(
@@ -104,13 +106,17 @@ export class LocalStore implements Store {
     this.views = parts.views;
     this.#leaseKeeper = parts.leaseKeeper;
     this.name = options.name ?? "holdfast";
-    this.members = parts.cluster?.members ?? new SingleMembers(this.name);
+    this.members = parts.cluster?.members ?? this.#single();
     this.#openedMs = env.clock.monotonicMs();
     this.localKeys = new LocalKeys(env.clock, parts.replica);
     this.localLeases = new LocalLeases(parts.replica);
     this.keys = new Keys(this.localKeys, parts.views.key);
     this.leases = new Leases(env, this.localLeases, parts.views.lease);
     this.#compactor = new Compactor(env, parts.replica, parts.views.key, options.historyRevisions ?? 100_000);
+  }
+
+  #single(): Members {
+    return new SingleMembers(this.name, storeIdOf(this.#env, this.replica.lastCheckpoint.seed));
   }
 
   /** @internal The storage is the store's from now on, also if this fails: then all but its lock is closed. */
@@ -276,11 +282,21 @@ export class LocalStore implements Store {
     return this.#closing;
   }
 
-  async #close(): Promise<void> {
+  /** @internal The first part of `close`: finishes what is under way; the log and the blobs are still served. */
+  settle(): Promise<void> {
+    this.#settling ??= this.#settle();
+    return this.#settling;
+  }
+
+  async #settle(): Promise<void> {
     this.localKeys.close();
     await this.#leaseKeeper.close();
     await this.#compactor.close();
     await this.replica.close();
+  }
+
+  async #close(): Promise<void> {
+    await this.settle();
     await closeStorage(this.#storage);
   }
 

@@ -29,6 +29,8 @@ export class RemoteMembers implements Members {
   readonly #given: readonly string[];
   #timer: Timer | undefined;
   #asking = false;
+  /** There is a connection that is newer than the question. */
+  #askAgain = false;
   #closed = false;
 
   /** `follow`: keep the client's addresses up to date. `calls` must be of `client`. */
@@ -75,7 +77,8 @@ export class RemoteMembers implements Members {
     const call = this.#calls.begin(signal);
     for (;;) {
       try {
-        return await attempt(call.options());
+        // All of the time, since a change that was sent is not sent again.
+        return await attempt({ ...call.options(), timeoutMs: Math.max(1, Math.ceil(call.leftMs)) });
       } catch (error) {
         if (!(error instanceof HoldfastError) || error.maybe || !call.passes(error)) throw error;
         await call.again(error, false);
@@ -90,8 +93,12 @@ export class RemoteMembers implements Members {
   }
 
   async #follow(): Promise<void> {
-    if (this.#asking) return;
+    if (this.#asking) {
+      this.#askAgain = true;
+      return;
+    }
     this.#asking = true;
+    this.#askAgain = false;
     try {
       // Without a connection nobody is asked: the next connecting brings the question back.
       if (!this.#client.connected) return;
@@ -101,7 +108,8 @@ export class RemoteMembers implements Members {
       // Older members, and those that are not ready, cannot say.
     } finally {
       this.#asking = false;
-      if (this.#client.connected) this.#schedule(followMs * (0.8 + 0.4 * this.#env.random.float()));
+      const pauseMs = this.#askAgain ? 0 : followMs * (0.8 + 0.4 * this.#env.random.float());
+      if (this.#client.connected) this.#schedule(pauseMs);
     }
   }
 

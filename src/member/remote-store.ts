@@ -20,6 +20,7 @@ import type { Members } from "./cluster/members.ts";
 import { RemoteMembers, shuffled } from "./remote-members.ts";
 import { checkedFrom, StoreService } from "./service.ts";
 import type { LogRecords, StoreStatus, VerifyProgress } from "./service.ts";
+import { StorePin } from "./store-pin.ts";
 import type { PastStore, Store } from "./store.ts";
 
 export interface ConnectOptions {
@@ -41,7 +42,8 @@ const silenceMs = 200;
 
 /**
  * Connects to the members at these addresses, separated by commas: to the one that answers first. Any one that is open
- * will do, cut off from the others or not. `unavailable`, within a second, when every address refuses the connection;
+ * will do, cut off from the others or not. The store that is found stays the client's: members that come back with
+ * another one are not used. `unavailable`, within a second, when every address refuses the connection;
  * `timeout` when none answers in time.
  */
 export async function connectStore(env: Env, addresses: string, options: ConnectOptions = {}): Promise<RemoteStore> {
@@ -114,6 +116,7 @@ export class RemoteStore implements Store {
   readonly failed: Promise<HoldfastError> = deferred<HoldfastError>().promise;
   readonly #env: Env;
   readonly #client: RpcClient;
+  readonly #pin: StorePin;
   readonly #members: RemoteMembers;
   readonly #proposer: RemoteProposer;
   readonly #remoteKeys: RemoteKeys;
@@ -124,7 +127,11 @@ export class RemoteStore implements Store {
   constructor(env: Env, addresses: readonly string[], options: ConnectOptions) {
     const { timeoutMs = timeoutDefaultMs, followMembers = true } = options;
     this.#env = env;
-    this.#client = new RpcClient(env, shuffled(env.random, addresses), { callTimeoutMs: timeoutMs });
+    this.#pin = new StorePin(env, addresses);
+    this.#client = new RpcClient(env, shuffled(env.random, addresses), {
+      callTimeoutMs: timeoutMs,
+      check: (server) => this.#pin.check(server),
+    });
     const calls = new RemoteCalls(env, this.#client, { timeoutMs });
     this.#members = new RemoteMembers(env, this.#client, calls, followMembers);
     this.members = this.#members;
@@ -180,8 +187,14 @@ export class RemoteStore implements Store {
 
   close(): Promise<void> {
     this.#members.close();
-    this.#closing ??= this.#proposer.close().then(() => this.#client.close());
+    this.#closing ??= this.#close();
     return this.#closing;
+  }
+
+  async #close(): Promise<void> {
+    await this.#proposer.close();
+    await this.#pin.close();
+    await this.#client.close();
   }
 
   [Symbol.asyncDispose](): Promise<void> {

@@ -2,7 +2,8 @@
  * What lies under a store: its log, its blobs and its checkpoints.
  *
  * In the data directory of a store on its own: `log/` the journal, `blobs/` the packs, `checkpoints/`, and the lock. A
- * member of a cluster has `raft/` instead of `log/`, and the file `member`.
+ * member of a cluster has `raft/` instead of `log/`, the file `member`, and `fetching/`, where the checkpoint stands whose
+ * pages it fetches from others.
  */
 import { HoldfastError } from "../base/index.ts";
 import type { DiskLock, Env } from "../base/index.ts";
@@ -18,7 +19,7 @@ export const logDirectory = "log";
 export const raftDirectory = "raft";
 
 /** What an engine with files says of them. */
-export interface LogFiles {
+interface LogFiles {
   /** Bytes of the files, and bytes written to them since they were opened. */
   readonly size: number;
   readonly writtenSize: number;

@@ -7,7 +7,7 @@ import { nextTurn } from "../host/index.ts";
 import { Simulator } from "../sim/index.ts";
 import { RpcClient, RpcServer } from "./index.ts";
 import type { RpcClientOptions, RpcServerOptions } from "./index.ts";
-import { isError, stubOf, testService, Witness } from "./rpc.suite.ts";
+import { isError, stubOf, Test, testService, Witness } from "./rpc.suite.ts";
 
 const seeds = ["red", "green", "blue"];
 
@@ -182,5 +182,53 @@ simulated("cut connections: every call ends, and none without maybe has happened
   assert.equal(done + maybe, 800);
   assert.ok(witness.started >= done && witness.started <= done + maybe, `${witness.started} of ${done} + ${maybe}`);
   simulator.network.settings.cutChance = 0;
+  await client.close();
+});
+
+simulated("a server that does not pass the check gets no call", async (simulator) => {
+  const wrong = await serve(simulator.machine("wrong").env, "wrong:1");
+  const right = await serve(simulator.machine("right").env, "right:1");
+  const checked: string[] = [];
+  const check: RpcClientOptions["check"] = async (server) => {
+    const { text } = await server.use(Test).echo({ text: server.address });
+    checked.push(text);
+    if (text === "wrong:1") throw new HoldfastError("invalid", `${text} is wrong`);
+  };
+  const { client, stub } = connect(simulator, ["wrong:1", "right:1"], { check });
+  const connected: string[] = [];
+  client.onConnected((peer) => connected.push(peer));
+  const [first] = await Promise.all([stub.later({ number: 5 }), stub.later({ number: 6 })]);
+  assert.equal(first.number, 5);
+  assert.deepEqual([wrong.witness.started, right.witness.started], [0, 2]);
+  assert.deepEqual([connected, checked], [["right:1"], ["wrong:1", "right:1"]]);
+  // When nobody else is left, calls wait for the other one, and say what is wrong.
+  await right.server.close({ graceMs: 0 });
+  await assert.rejects(stub.later({ number: 1 }, { timeoutMs: 3_000 }), isError("timeout", false, /no connection/));
+  assert.ok(checked.length < 30, `it was asked ${checked.length} times`);
+  client.setAddresses(["wrong:1"]);
+  await assert.rejects(stub.later({ number: 1 }), isError("invalid", false, /wrong:1 is wrong/));
+  assert.equal(wrong.witness.started, 0);
+  await client.close();
+  await sleep(simulator.machine("wrong").env.clock, 100);
+  assert.equal(wrong.server.connectionCount, 0);
+});
+
+const askSlowly: RpcClientOptions["check"] = async (server) => {
+  if (server.address === "slow:1") await server.use(Test).later({ number: 3_600_000 }, { timeoutMs: Infinity });
+};
+
+simulated("a check that hangs, or whose server stops, holds up no other", async (simulator) => {
+  const slow = await serve(simulator.machine("slow").env, "slow:1");
+  const { env } = simulator.machine("right");
+  const { client, stub } = connect(simulator, ["slow:1", "right:1"], { check: askSlowly, connectTimeoutMs: 1_000 });
+  const call = stub.echo({ number: 1 });
+  await sleep(env.clock, 500);
+  const stopping = slow.server.close({ graceMs: 0 });
+  await sleep(env.clock, 500);
+  const right = await serve(env, "right:1");
+  assert.equal((await call).number, 1);
+  await stopping;
+  // The question went to the one server alone.
+  assert.deepEqual([slow.witness.started, right.witness.started], [1, 0]);
   await client.close();
 });

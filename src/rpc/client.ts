@@ -5,6 +5,7 @@ import { HoldfastError } from "../base/index.ts";
 import type { Env } from "../base/index.ts";
 import { ClientCall } from "./client-call.ts";
 import type { CalledMethod } from "./client-call.ts";
+import type { ClientConnection } from "./client-connection.ts";
 import type { Contract, Methods } from "./contract.ts";
 import { checkSettings, defaultSettings } from "./frame.ts";
 import { keepAliveDefaults } from "./channel.ts";
@@ -35,6 +36,19 @@ export interface RpcClientOptions {
   readonly answerTimeoutMs?: number;
   /** Bytes that the server may send in each call before they are taken. Default 262,144. */
   readonly windowSize?: number;
+  /**
+   * Asks the server of each new connection whether it is the right one, before any call goes out there. When it rejects,
+   * the attempt has failed, and another address is tried; where every address failed with `invalid`, so do the calls.
+   * `connectTimeoutMs` counts on meanwhile.
+   */
+  readonly check?: (server: CheckedServer) => Promise<void>;
+}
+
+/** The server of a new connection, to be asked. */
+export interface CheckedServer {
+  readonly address: string;
+  /** Calls on this connection alone, until the check has settled. */
+  use<M extends Methods>(contract: Contract<M>): Stub<M>;
 }
 
 /**
@@ -50,6 +64,7 @@ export interface RpcClientOptions {
 export class RpcClient {
   readonly #pool: Pool;
   readonly #callTimeoutMs: number;
+  readonly #start = (call: ClientCall): void => this.#pool.start(call);
   #addresses: readonly string[];
 
   /**
@@ -62,7 +77,9 @@ export class RpcClient {
     checkSettings(settings);
     this.#callTimeoutMs = options.callTimeoutMs ?? 30_000;
     this.#addresses = all;
+    const { check } = options;
     this.#pool = new Pool(env, all, {
+      check: check === undefined ? undefined : (connection) => check(this.#toBeChecked(connection)),
       settings,
       pauses: false,
       keepAliveMs: options.keepAliveMs ?? keepAliveDefaults.keepAliveMs,
@@ -127,7 +144,15 @@ export class RpcClient {
 
   /** The functions that call a contract's methods. They may be made once and used for the client's whole life. */
   use<M extends Methods>(contract: Contract<M>): Stub<M> {
-    return makeStub(contract, (called, request, options) => this.#call(called, request, options));
+    return makeStub(contract, (called, request, options) => this.#call(called, request, options, this.#start));
+  }
+
+  #toBeChecked(connection: ClientConnection): CheckedServer {
+    const start = (call: ClientCall) => this.#pool.startOn(connection, call);
+    return {
+      address: connection.address,
+      use: (contract) => makeStub(contract, (called, request, options) => this.#call(called, request, options, start)),
+    };
   }
 
   /** Fails what is under way or waits with `unavailable`; resolves when the connection is closed. Repeatable. */
@@ -135,7 +160,12 @@ export class RpcClient {
     return this.#pool.close();
   }
 
-  #call(called: CalledMethod, request: never, options: CallOptions | undefined): unknown {
+  #call(
+    called: CalledMethod,
+    request: never,
+    options: CallOptions | undefined,
+    start: (call: ClientCall) => void,
+  ): unknown {
     const { kind } = called.method;
     const oneRequest = kind === "unary" || kind === "serverStream";
     const oneResponse = kind === "unary" || kind === "clientStream";
@@ -159,12 +189,12 @@ export class RpcClient {
     if (oneResponse) {
       const promise = call.asPromise();
       if (signal !== undefined) call.watch(signal);
-      this.#pool.start(call);
+      start(call);
       return promise;
     }
     return call.asStream(() => {
       if (signal !== undefined) call.watch(signal);
-      this.#pool.start(call);
+      start(call);
     });
   }
 }

@@ -2,7 +2,7 @@
 export { bidirectional, clientStream, contract, serverStream, unary } from "./contract.ts";
 export type { Contract, Method, MethodKind, Methods } from "./contract.ts";
 export { RpcClient } from "./client.ts";
-export type { RpcClientOptions } from "./client.ts";
+export type { CheckedServer, RpcClientOptions } from "./client.ts";
 export { MemoryNet } from "./memory-net.ts";
 export { RpcServer } from "./server.ts";
 export type { RpcServerOptions } from "./server.ts";

@@ -14,8 +14,9 @@
  * 2. What waits is bounded in count and bytes; beyond that a call fails at once with `exhausted`.
  * 3. A connection is kept as long as it works. One whose server answered that it cannot serve, or whose address is no
  *    longer wanted, is used until there is another; the calls under way finish on it.
+ * 4. With `check`, a connection is opened, for all else here, when it has passed.
  */
-import { HoldfastError } from "../base/index.ts";
+import { asHoldfastError, HoldfastError } from "../base/index.ts";
 import type { Connection, Env } from "../base/index.ts";
 import type { ChannelOptions } from "./channel.ts";
 import type { CallPool, ClientCall } from "./client-call.ts";
@@ -27,6 +28,8 @@ import { Connector } from "./pool-connector.ts";
 import type { ConnectorHost, ConnectorOptions, Need } from "./pool-connector.ts";
 
 export interface PoolOptions extends ChannelOptions, ConnectorOptions {
+  /** Judges a new connection; when it rejects, the attempt has failed. */
+  readonly check: ((connection: ClientConnection) => Promise<void>) | undefined;
   readonly waitingCountMax: number;
   readonly waitingSizeMax: number;
 }
@@ -48,6 +51,8 @@ export class Pool implements CallPool, ClientHost, ConnectorHost {
   /** Every open connection: the ready one, those being opened, and those that only finish their calls. */
   readonly #connections = new Set<ClientConnection>();
   readonly #gone = new Set<Promise<void>>();
+  /** Those that are being checked (4). */
+  readonly #unchecked = new Set<ClientConnection>();
   #trouble: HoldfastError | undefined;
   /** Which connection's server an error is about. */
   readonly #blame = new WeakMap<HoldfastError, ClientConnection>();
@@ -117,6 +122,21 @@ export class Pool implements CallPool, ClientHost, ConnectorHost {
     }
   }
 
+  /** Sends a call of the check of a connection, on that one or not at all. */
+  startOn(connection: ClientConnection, call: ClientCall): void {
+    if (call.isOver) return;
+    if (connection.channel.over || connection.channel.blocked || !this.#unchecked.has(connection)) {
+      call.fail(new HoldfastError("unavailable", `${call.called.label}: the connection is no longer there`));
+      return;
+    }
+    const { timeoutMs } = call;
+    if (timeoutMs > 0) {
+      call.deadlineAtMs = this.#env.clock.monotonicMs() + timeoutMs;
+      this.#deadlines.add(call, call.deadlineAtMs, timeoutMs);
+    }
+    connection.begin(call, Math.ceil(timeoutMs));
+  }
+
   async close(): Promise<void> {
     if (!this.#closed) {
       this.#closed = true;
@@ -176,6 +196,32 @@ export class Pool implements CallPool, ClientHost, ConnectorHost {
   }
 
   connectionOpened(connection: ClientConnection): void {
+    const { check } = this.#options;
+    if (check === undefined) this.#open(connection);
+    else void this.#check(connection, check);
+  }
+
+  async #check(connection: ClientConnection, check: NonNullable<PoolOptions["check"]>): Promise<void> {
+    const { channel } = connection;
+    this.#unchecked.add(connection);
+    let failure: HoldfastError | undefined;
+    try {
+      await check(connection);
+    } catch (error) {
+      failure = asHoldfastError(error);
+    }
+    this.#unchecked.delete(connection);
+    // It was given up meanwhile, or another was faster.
+    if (channel.over) return;
+    if (failure === undefined) {
+      this.#open(connection);
+      this.connectionProven(connection);
+    } else {
+      channel.destroy(failure);
+    }
+  }
+
+  #open(connection: ClientConnection): void {
     const before = this.#ready;
     this.#ready = connection;
     this.#shunned = false;
@@ -185,8 +231,9 @@ export class Pool implements CallPool, ClientHost, ConnectorHost {
     this.connectionWritable(connection);
   }
 
-  connectionProven({ address }: ClientConnection): void {
-    this.#connector.proven(address);
+  connectionProven(connection: ClientConnection): void {
+    if (this.#unchecked.has(connection)) return;
+    this.#connector.proven(connection.address);
     this.#trouble = undefined;
   }
 
@@ -208,7 +255,8 @@ export class Pool implements CallPool, ClientHost, ConnectorHost {
     this.#forsake(connection, reason);
     const again: ClientCall[] = [];
     for (const call of unbegun) {
-      if (call.unsent()) again.push(call);
+      // A question to this server alone goes to no other.
+      if (!this.#unchecked.has(connection) && call.unsent()) again.push(call);
       else call.fail(new HoldfastError("unavailable", `${call.called.label}: ${reason.message}`, { cause: reason }));
     }
     // They came before those that wait already.

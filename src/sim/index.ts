@@ -15,3 +15,33 @@ export { Prng } from "./prng.ts";
 export { SimulationError, Simulator } from "./simulator.ts";
 export type { RunOptions, SimulatorOptions } from "./simulator.ts";
 export { Trace } from "./trace.ts";
+export {
+  actions,
+  Call,
+  checkLinearizable,
+  GaveUp,
+  History,
+  LeaseChecker,
+  NotLinearizable,
+  RaftChecker,
+  RootChecker,
+  SessionChecker,
+  Violation,
+  WatchChecker,
+} from "./check/index.ts";
+export type {
+  Action,
+  Cell,
+  Change,
+  CommandAnswer,
+  CommandEffect,
+  LeaseCheckerOptions,
+  LinearizabilityAccount,
+  LinearizabilityOptions,
+  Operation,
+  Outcome,
+  Result,
+  RootSighting,
+  Span,
+  WatchedKeys,
+} from "./check/index.ts";

@@ -3,13 +3,14 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { HoldfastError, toHex } from "../base/index.ts";
 import type { Env } from "../base/index.ts";
+import { MemoryBlobStore } from "../blob/index.ts";
 import { nextTurn, NodeDigest } from "../host/index.ts";
 import { openStore } from "../member/index.ts";
 import type { LocalStore, OpenOptions } from "../member/index.ts";
 import { Simulator } from "../sim/index.ts";
 import type { Machine } from "../sim/index.ts";
 import { Member, rootText } from "./fixture.suite.ts";
-import { DiskCheckpoints } from "./index.ts";
+import { DiskCheckpoints, Replica } from "./index.ts";
 import type { CheckpointRecord } from "./index.ts";
 
 interface World {
@@ -227,4 +228,24 @@ test("reads keep to the cache's limit, also when nothing is written", async () =
   assert.ok(replica.tree.cacheSize < cacheSizeMax + 100_000, `${replica.tree.cacheSize} bytes are cached`);
   assert.equal(await rootText(replica), before);
   await replica.close();
+});
+
+test("closing does not wait for a log that is not trimmed", async () => {
+  const { simulator, machine, run } = simulate("trim");
+  const { env } = machine;
+  const member = new Member("trim");
+  const { log, checkpoints, views } = member;
+  log.trim = () => new Promise(() => {});
+  const blobs = new MemoryBlobStore(env);
+  const replica = await run(Replica.open(env, { log, blobs, checkpoints, views: views.all }));
+  await run(replica.propose([member.put("k", "x")]));
+  const taking = replica.checkpoint();
+  const second = replica.checkpoint();
+  await simulator.advance(5_000);
+  const startedMs = simulator.nowMs;
+  await run(replica.close());
+  assert.ok(simulator.nowMs - startedMs <= 1_100, `took ${simulator.nowMs - startedMs} ms`);
+  assert.equal((await run(taking)).position, 1);
+  await run(second);
+  assert.equal((await checkpoints.load())[0]?.position, 1);
 });

@@ -14,7 +14,7 @@
  *
  * After a crash: the newest record that is durable, an installed one or not, has all its pages.
  */
-import { HoldfastError, position } from "../base/index.ts";
+import { abortable, HoldfastError, position, sleep } from "../base/index.ts";
 import type { Env, Timer } from "../base/index.ts";
 import type { BlobStore } from "../blob/index.ts";
 import type { LogEngine } from "../log/index.ts";
@@ -62,6 +62,8 @@ export interface CheckpointPolicy {
 const idleLogSizeMin = 1_048_576;
 /** How long after a failure the next one is tried. */
 const retryMs = 10_000;
+/** How long the log may take to be trimmed when nothing is to be taken any more. */
+const trimGraceMs = 1_000;
 
 export class Checkpointer {
   readonly #env: Pick<Env, "clock" | "logger">;
@@ -82,9 +84,11 @@ export class Checkpointer {
   #holderCount = 0;
   /** There may be blobs of which the tree does not know that nothing needs them. */
   #sweepDue = false;
+  /** Of the state that was installed last: the tree knows nothing of those who hold states from before. */
+  #installedPosition = 0;
   #logSize = 0;
   #idleTimer: Timer | undefined;
-  #closed = false;
+  readonly #closing = new AbortController();
   /** After a failure, the next one is not tried by itself before this. */
   #notBeforeMs = Number.NEGATIVE_INFINITY;
   readonly #dirtySizeMax: number;
@@ -115,7 +119,7 @@ export class Checkpointer {
   /** Records were applied; begins a checkpoint when it is due. */
   grown(records: readonly Uint8Array[]): void {
     for (const record of records) this.#logSize += record.length;
-    if (this.#closed) return;
+    if (this.#closing.signal.aborted) return;
     const due = this.#logSize >= Math.max(this.#logSizeMin, this.#lastSize);
     if (due || this.#source.tree().dirtySize > this.#dirtySizeMax) this.#takeSoon();
     else if (this.#logSize >= idleLogSizeMin) this.#watchIdle();
@@ -133,7 +137,7 @@ export class Checkpointer {
     const size = this.#logSize;
     this.#idleTimer = this.#env.clock.schedule(this.#idleMs, () => {
       this.#idleTimer = undefined;
-      if (this.#closed || this.#logSize < idleLogSizeMin) return;
+      if (this.#closing.signal.aborted || this.#logSize < idleLogSizeMin) return;
       if (this.#logSize === size) this.#takeSoon();
       else this.#watchIdle();
     });
@@ -160,7 +164,7 @@ export class Checkpointer {
   /** Puts a state whose pages are durable here in the place of the running one, or makes that durable if it is as new. */
   install(record: CheckpointRecord): Promise<void> {
     return this.#enqueue(async () => {
-      if (this.#closed) throw new HoldfastError("unavailable", "the store is closed");
+      if (this.#closing.signal.aborted) throw new HoldfastError("unavailable", "the store is closed");
       try {
         await this.#install(record);
       } catch (error) {
@@ -215,10 +219,10 @@ export class Checkpointer {
     this.#last = record;
     this.#lastSize = dataSize;
     this.#logSize -= size;
-    // What is not collected now because the blobs are held is when the next is durable: `flushed` comes after it.
-    if (this.#lastFlushed !== undefined && this.#holderCount === 0) await tree.collect(this.#lastFlushed);
+    // What is not collected now is when the next is durable: `flushed` comes after it.
+    if (this.#lastFlushed !== undefined && this.#treeKnowsHolders) await tree.collect(this.#lastFlushed);
     this.#lastFlushed = flushed;
-    await this.#log.trim(position(previous.position));
+    await this.#trim(previous.position);
     this.#env.logger.log("info", "checkpoint", {
       position: record.position,
       revision: record.revision,
@@ -228,6 +232,30 @@ export class Checkpointer {
     });
     if (this.#sweepDue) await this.#sweep([record, previous]);
     return record;
+  }
+
+  /** Of those who hold the blobs, or a state from before the installed one, it does not: it would delete what they need. */
+  get #treeKnowsHolders(): boolean {
+    if (this.#holderCount > 0) return false;
+    return !this.#sweepDue || this.#source.oldestHeld() >= this.#installedPosition;
+  }
+
+  /** On a full disk the log is not trimmed before there is space again: who closes does not wait for that. */
+  async #trim(before: number): Promise<void> {
+    const trimming = this.#log.trim(position(before));
+    const { signal } = this.#closing;
+    try {
+      await abortable(trimming, signal);
+    } catch (error) {
+      if (!signal.aborted) throw error;
+      const enough = new AbortController();
+      const grace = sleep(this.#env.clock, trimGraceMs, enough.signal);
+      // The checkpoint is durable. The log is trimmed behind a later one instead.
+      await Promise.race([trimming, grace]).catch((reason: unknown) =>
+        this.#env.logger.log("warn", "the log was not trimmed before closing", { error: String(reason) }),
+      );
+      enough.abort();
+    }
   }
 
   /**
@@ -269,6 +297,7 @@ export class Checkpointer {
     this.#lastFlushed = undefined;
     this.#logSize = 0;
     this.#sweepDue = true;
+    this.#installedPosition = record.position;
     replacement.finish();
     this.#lastSize = this.#source.tree().dataSize;
     const { position: at, revision } = record;
@@ -277,7 +306,7 @@ export class Checkpointer {
 
   /** The state is no longer to be trusted: none is taken any more. */
   stop(): void {
-    this.#closed = true;
+    this.#closing.abort();
     this.#idleTimer?.cancel();
   }
 

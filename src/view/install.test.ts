@@ -9,7 +9,7 @@ import { reachable, verify } from "../tree/index.ts";
 import { ClusterLog } from "./cluster-log.suite.ts";
 import type { MemberLog } from "./cluster-log.suite.ts";
 import { collect, Member, openSession, plain, randomCommand, rootText, scale, utf8 } from "./fixture.suite.ts";
-import { LocalKeys, Replica, rootOf } from "./index.ts";
+import { LocalKeys, MemoryCheckpoints, Replica, rootOf } from "./index.ts";
 import type { CheckpointRecord, CommandOutcome, ReplicaOptions, SessionStamp } from "./index.ts";
 
 /** A member and its log. */
@@ -144,6 +144,51 @@ test("what only the old state needed is deleted behind the next checkpoint, unle
   assert.equal((await collect(young.tree.entries())).flat().length, young.tree.entryCount);
   young.release();
   await b.replica.close();
+  await a.replica.close();
+});
+
+test("checkpoints behind an install leave a snapshot from before it its pages", async () => {
+  // So little memory that the snapshot has to read them.
+  const [a, b] = await openPair("snapshot", { cacheSizeMax: 1_000 });
+  for (let index = 0; index < 1_500; index++) await a.replica.propose([a.member.put(`k${index}`, `value ${index}`)]);
+  await b.replica.linearize();
+  await b.replica.checkpoint();
+  b.log.cutOff();
+  await a.replica.propose([a.member.put("k", "x")]);
+  const record = await fetch(a, b);
+  const old = b.replica.snapshot();
+  await b.replica.install(record);
+  b.log.jump(record.position);
+  for (let round = 0; round < 3; round++) {
+    for (let index = 0; index < 1_500; index += 10) await b.replica.propose([b.member.put(`k${index}`, "new")]);
+    await b.replica.checkpoint();
+  }
+  assert.equal((await collect(old.tree.entries())).flat().length, old.tree.entryCount);
+  old.release();
+  await putAll(b, 0, 1);
+  await b.replica.checkpoint();
+  assert.deepEqual(await hashesOf(b.member.blobs), await needed(b));
+  await b.replica.close();
+  await a.replica.close();
+});
+
+test("without the checkpoint that was installed the member is to be replaced: the log here begins at it", async () => {
+  const [a, b] = await openPair("damaged");
+  await putAll(b, 0, 10);
+  const older = await b.replica.checkpoint();
+  b.log.cutOff();
+  await putAll(a, 10, 50);
+  const record = await fetch(a, b);
+  await b.replica.install(record);
+  b.log.jump(record.position);
+  await b.replica.close();
+  const checkpoints = new MemoryCheckpoints();
+  await checkpoints.save(older);
+  const { env, log, blobs, views } = b.member;
+  await assert.rejects(Replica.open(env, { log, blobs, checkpoints, views: views.all }), {
+    code: "corrupt",
+    message: /positions 50 to 50, but the last checkpoint is at 10: a newer one is damaged.*replace the member/,
+  });
   await a.replica.close();
 });
 

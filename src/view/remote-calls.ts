@@ -38,11 +38,16 @@ export class RemoteCall {
     return this.#endMs - this.#calls.clock.monotonicMs();
   }
 
-  /** For the next attempt (2). */
-  options(): CallOptions {
+  /** How long the next attempt may take (2). */
+  get attemptMs(): number {
     const leftMs = Math.max(1, Math.ceil(this.leftMs));
     const half = leftMs > attemptMsMin && this.#calls.client.addresses.length > 1;
-    const timeoutMs = half ? Math.ceil(leftMs / 2) : leftMs;
+    return half ? Math.ceil(leftMs / 2) : leftMs;
+  }
+
+  /** For the next attempt. */
+  options(): CallOptions {
+    const timeoutMs = this.attemptMs;
     return this.#signal === undefined ? { timeoutMs } : { timeoutMs, signal: this.#signal };
   }
 
@@ -108,20 +113,53 @@ export class RemoteCalls {
       }
     }
   }
+}
+
+/**
+ * The messages that one member sends in one call. It may take as long as its reader; what may be bounded is the wait for
+ * a message.
+ */
+export class RemoteStream<T> {
+  readonly #clock: Clock;
+  readonly #messages: AsyncIterator<T, undefined>;
+  readonly #stop = new AbortController();
+  /** Ends this too. By a listener: a signal made of two would cost every idle watch 1 KB more. */
+  readonly #signal: AbortSignal | undefined;
+  readonly #onAbort = (): void => this.#stop.abort(this.#signal?.reason);
+
+  /** `begin` makes the call, which begins with the first `next`. */
+  constructor(
+    clock: Clock,
+    signal: AbortSignal | undefined,
+    begin: (options: CallOptions) => AsyncIterator<T, undefined>,
+  ) {
+    this.#clock = clock;
+    this.#signal = signal;
+    this.#messages = begin({ signal: this.#stop.signal });
+    if (signal?.aborted) this.#onAbort();
+    else signal?.addEventListener("abort", this.#onAbort, { once: true });
+  }
 
   /**
-   * The next message of a stream, or undefined at its end; `timeout` when it does not come within what is left of the
-   * call's time.
+   * The next message, or undefined at the end. One that does not come in time ends the stream, with a `timeout` for which
+   * the member can be avoided.
    */
-  async next<T>(stream: AsyncIterator<T, undefined>, call: RemoteCall): Promise<T | undefined> {
-    let late = false;
-    const timer = this.clock.schedule(Math.max(0, call.leftMs), () => {
-      late = true;
-      void stream.return?.();
+  async next(timeoutMs = Number.POSITIVE_INFINITY): Promise<T | undefined> {
+    if (timeoutMs === Number.POSITIVE_INFINITY) return (await this.#messages.next()).value;
+    const timer = this.#clock.schedule(timeoutMs, () => {
+      this.#stop.abort(new HoldfastError("timeout", `nothing more came within ${Math.round(timeoutMs)} ms`));
     });
-    const { value } = await stream.next().finally(() => timer.cancel());
-    if (late) throw new HoldfastError("timeout", `nothing more came within ${this.timeoutMs} ms`);
-    return value;
+    try {
+      return (await this.#messages.next()).value;
+    } finally {
+      timer.cancel();
+    }
+  }
+
+  /** No more is wanted: whoever waits for a message is told that this is the end. Repeatable. */
+  end(): void {
+    this.#signal?.removeEventListener("abort", this.#onAbort);
+    void this.#messages.return?.();
   }
 }
 

@@ -345,3 +345,113 @@ cluster("closing ends everything at once, also where nobody answers", "a b", asy
   await Promise.all(all);
   assert.ok(world.simulator.nowMs - startedMs < 2_100, `took ${world.simulator.nowMs - startedMs} ms`);
 });
+
+/** One that is connected to the first member when both are there. */
+async function connectTo(world: Cluster, member: ServedMember, options: { timeoutMs: number }): Promise<RemoteStore> {
+  for (let count = 0; count < 100; count++) {
+    const before = member.server.connectionCount;
+    const store = await world.connect(`client ${count}`, { ...options, followMembers: false });
+    await store.keys.get("x", { consistency: "local" });
+    if (member.server.connectionCount > before) return store;
+    await store.close();
+  }
+  throw new Error(`nobody comes to ${member.name}`);
+}
+
+cluster("a list leaves a member that lags", "a b", async (world, [a, b]) => {
+  assert.ok(a !== undefined && b !== undefined);
+  const writer = await world.connect("writer", { to: [a], followMembers: false });
+  await writer.keys.put("x", "1");
+  await writer.leases.grant({ id: 7n, ttlMs: 1_000_000 });
+  for (const kind of ["keys", "leases"] as const) {
+    b.lagMs = 0;
+    await world.sleep(40_000);
+    const store = await connectTo(world, b, { timeoutMs: 10_000 });
+    b.lagMs = 3_600_000;
+    await writer.keys.put("x", "2");
+    // What it has read already it applies.
+    await writer.keys.put("x", "3");
+    const startedMs = world.simulator.nowMs;
+    const listed = kind === "keys" ? collect(store.keys.list()) : collect(store.leases.list());
+    assert.equal((await listed).length, 1);
+    const tookMs = world.simulator.nowMs - startedMs;
+    assert.ok(tookMs >= 5_000 && tookMs < 8_000, `${kind} took ${tookMs} ms`);
+    await store.close();
+  }
+  await writer.close();
+});
+
+/** Follows a key; what it is told of so far. */
+function follow(store: RemoteStore, key: string): string[] {
+  const told: string[] = [];
+  const following = async () => {
+    for await (const event of store.keys.watch({ key })) if (event.type === "put") told.push(event.record.text());
+  };
+  following().catch(() => told.push("end"));
+  return told;
+}
+
+cluster("a watch leaves a member that lags before it has told anything", "a b", async (world, [a, b]) => {
+  assert.ok(a !== undefined && b !== undefined);
+  const writer = await world.connect("writer", { to: [a], followMembers: false });
+  await writer.keys.put("x", "1");
+  const store = await connectTo(world, b, { timeoutMs: 60_000 });
+  b.lagMs = 3_600_000;
+  await writer.keys.put("x", "2");
+  await writer.keys.put("x", "3");
+  const told = follow(store, "x");
+  await world.sleep(12_000);
+  await writer.keys.put("x", "4");
+  await world.sleep(100);
+  assert.deepEqual(told, ["4"]);
+  await Promise.all([store.close(), writer.close()]);
+});
+
+cluster("a watch of which nothing had come goes along when calls go elsewhere", "a b", async (world, [a, b]) => {
+  assert.ok(a !== undefined && b !== undefined);
+  const writer = await world.connect("writer", { to: [a], followMembers: false });
+  await writer.keys.put("x", "1");
+  const store = await connectTo(world, b, { timeoutMs: 4_000 });
+  b.lagMs = 8_000;
+  await writer.keys.put("x", "2");
+  const told = follow(store, "x");
+  await store.keys.get("x");
+  assert.equal(b.server.connectionCount, 0, "nothing is left at the member that lags");
+  // It catches up, and would answer now, and then hears nothing any more.
+  await world.sleep(10_000);
+  b.cutOff();
+  await writer.keys.put("x", "3");
+  await world.sleep(100);
+  assert.deepEqual(told, ["3"]);
+  await Promise.all([store.close(), writer.close()]);
+});
+
+cluster(
+  "a command that waits for a session, or for its turn, has no more time than any other",
+  "a b",
+  async (world) => {
+    const store = await world.connect("client", { timeoutMs: 10_000 });
+    const inTime = async (key: string, code: ErrorCode, maybe: boolean) => {
+      const startedMs = world.simulator.nowMs;
+      await fails(store.keys.put(key, "1"), code, maybe);
+      const tookMs = world.simulator.nowMs - startedMs;
+      assert.ok(tookMs > 9_900 && tookMs < 10_100, `${key} took ${tookMs} ms`);
+    };
+    for (const member of world.members) member.cutOff();
+    const first = inTime("first", "unavailable", false);
+    await world.sleep(1_000);
+    const second = inTime("second", "unavailable", false);
+    await world.sleep(8_000);
+    await Promise.all([first, second, inTime("third", "unavailable", false)]);
+    for (const member of world.members) member.heal();
+    await store.keys.put("k", "1");
+    // Members that take everything and answer nothing.
+    for (const member of world.members) member.lagMs = 3_600_000;
+    const many = Array.from({ length: 1_024 }, () => store.keys.put("k", "2").catch(() => {}));
+    await world.sleep(5_000);
+    // Its turn comes when theirs is over.
+    await inTime("queued", "timeout", true);
+    await Promise.all(many);
+    await store.close();
+  },
+);

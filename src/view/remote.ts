@@ -6,6 +6,7 @@
  *    again until the time is up, whatever else goes wrong; one that was surely not taken is retried only where that may
  *    help.
  * 2. A session that has ended is replaced by a new one only for commands that it surely has not seen.
+ * 3. All that a command waits for counts: its turn, a session, answers.
  */
 import { abortable, deferred, HoldfastError } from "../base/index.ts";
 import type { Deferred, Env, Infer } from "../base/index.ts";
@@ -19,17 +20,24 @@ import type {
   ProposeOptions,
   Proposer,
 } from "./command.ts";
-import { RemoteCalls, withMaybe } from "./remote-calls.ts";
+import { RemoteCalls, unchanging, withMaybe } from "./remote-calls.ts";
 import type { RemoteCall, RemoteOptions } from "./remote-calls.ts";
 import { CommandService } from "./service.ts";
 
 /** Commands of one client under way; the others wait here, within what a connection and a session take. */
 const commandCountMax = 1_024;
 
+interface Opening {
+  readonly done: Promise<ClientSession>;
+  /** Undefined until it is open. */
+  session: ClientSession | undefined;
+}
+
 export class RemoteProposer implements Proposer {
   readonly #calls: RemoteCalls;
   readonly #stub: Stub<(typeof CommandService)["methods"]>;
-  #session: Promise<ClientSession> | undefined;
+  /** The session for commands, open or about to be. */
+  #opening: Opening | undefined;
   /** The last that was opened. */
   #openedSession: ClientSession | undefined;
   #underWay = 0;
@@ -46,16 +54,17 @@ export class RemoteProposer implements Proposer {
       viewId: one.view.id,
       body: "encoded" in one ? one.encoded : one.view.operation.encode(one.body as never),
     }));
-    await this.#enter(signal);
+    const call = this.#calls.begin(signal);
+    await this.#enter(call, signal);
     try {
-      return await this.#propose(operations, encoded, signal);
+      return await this.#propose(operations, encoded, call, signal);
     } finally {
       this.#leave();
     }
   }
 
   /** Waits until one more command may be under way. */
-  async #enter(signal: AbortSignal | undefined): Promise<void> {
+  async #enter(call: RemoteCall, signal: AbortSignal | undefined): Promise<void> {
     if (this.#underWay < commandCountMax) {
       this.#underWay++;
       return;
@@ -63,7 +72,7 @@ export class RemoteProposer implements Proposer {
     const turn = deferred<void>();
     this.#queue.push(turn);
     try {
-      await abortable(turn.promise, signal);
+      await this.#inTime(abortable(turn.promise, signal), call, `${commandCountMax} commands before it are under way`);
     } catch (error) {
       const index = this.#queue.indexOf(turn);
       if (index >= 0) this.#queue.splice(index, 1);
@@ -78,15 +87,29 @@ export class RemoteProposer implements Proposer {
     else next.resolve();
   }
 
+  /** Settles as `waiting` does, or rejects with `timeout` when the call's time is up before. */
+  async #inTime<T>(waiting: Promise<T>, call: RemoteCall, why: string): Promise<T> {
+    const late = deferred<never>();
+    const timer = this.#calls.clock.schedule(Math.max(0, call.leftMs), () => {
+      late.reject(new HoldfastError("timeout", `nothing was sent within ${this.#calls.timeoutMs} ms: ${why}`));
+    });
+    try {
+      return await Promise.race([waiting, late.promise]);
+    } finally {
+      timer.cancel();
+    }
+  }
+
   async #propose(
     operations: readonly Operation[],
     encoded: readonly Infer<typeof EncodedOperation>[],
+    call: RemoteCall,
     signal: AbortSignal | undefined,
   ): Promise<CommandOutcome> {
-    const call = this.#calls.begin(signal);
     for (;;) {
-      const opening = this.#openSession();
-      const session = await this.#opened(opening, call, signal);
+      const isShared = this.#opening !== undefined;
+      const opening = (this.#opening ??= this.#openSession(call));
+      const session = opening.session ?? (await this.#opened(abortable(opening.done, signal), call, isShared));
       if (session === undefined) continue;
       const sequence = session.begin();
       try {
@@ -97,22 +120,27 @@ export class RemoteProposer implements Proposer {
             outcome,
           );
         // The session had ended before it saw the command: a new one may send it.
-        if (this.#session === opening) this.#session = undefined;
+        if (this.#opening === opening) this.#opening = undefined;
       } finally {
         session.end(sequence);
       }
     }
   }
 
-  /** Undefined when it could not be opened in the time of who began to open it, and this call has time left. */
-  async #opened(opening: Promise<ClientSession>, call: RemoteCall, signal: AbortSignal | undefined) {
+  /** Undefined when it could not be opened, and this call has time left. */
+  async #opened(
+    opening: Promise<ClientSession>,
+    call: RemoteCall,
+    isShared: boolean,
+  ): Promise<ClientSession | undefined> {
     try {
-      return await abortable(opening, signal);
+      // Whoever began to open it has given it no more time than its own.
+      return await (isShared ? this.#inTime(opening, call, "the session for its commands is not open yet") : opening);
     } catch (error) {
-      if (!(error instanceof HoldfastError)) throw error;
-      if (call.passes(error) && call.leftMs > 0) return undefined;
       // Nothing of the command was sent.
-      throw withMaybe(error, false);
+      if (!(error instanceof HoldfastError) || !call.passes(error)) throw unchanging(error);
+      await call.again(error, false);
+      return undefined;
     }
   }
 
@@ -146,20 +174,20 @@ export class RemoteProposer implements Proposer {
     }
   }
 
-  /** The session, or the opening of one, which all who need it share: nobody's signal or deadline ends it. */
-  #openSession(): Promise<ClientSession> {
-    if (this.#session === undefined) {
-      // An attempt whose answer is lost may have opened one too: it ends after an idle hour.
-      const opening = this.#calls
-        .repeated(undefined, (options) => this.#stub.session({}, options))
-        .then(({ session }) => (this.#openedSession = new ClientSession(session)));
-      this.#session = opening;
-      // Whoever comes next tries anew.
-      opening.catch(() => {
-        if (this.#session === opening) this.#session = undefined;
-      });
-    }
-    return this.#session;
+  /** One attempt to open the session, in the time of one command. Nobody's signal ends it, since others wait for it too. */
+  #openSession({ attemptMs }: RemoteCall): Opening {
+    // An attempt whose answer is lost may have opened one too: it ends after an idle hour.
+    const done = this.#stub.session({}, { timeoutMs: attemptMs }).then(({ session }) => {
+      opening.session = new ClientSession(session);
+      this.#openedSession = opening.session;
+      return opening.session;
+    });
+    const opening: Opening = { done, session: undefined };
+    // Whoever comes next tries anew.
+    done.catch(() => {
+      if (this.#opening === opening) this.#opening = undefined;
+    });
+    return opening;
   }
 
   /** Ends the session, so that the store need not remember it; best effort. */

@@ -6,6 +6,7 @@ import { MemoryBlobStore } from "../blob/index.ts";
 import { MemoryEngine } from "../log/index.ts";
 import { Prng } from "../sim/index.ts";
 import { verify } from "../tree/index.ts";
+import { ClusterLog } from "./cluster-log.suite.ts";
 import { hex, Member, openSession, plain, randomCommand, rootText, scale, utf8 } from "./fixture.suite.ts";
 import { encodeCommand, operation, Replica, rootOf } from "./index.ts";
 import type { CheckpointRecord, View } from "./index.ts";
@@ -291,4 +292,48 @@ test("closing waits for proposals under way", async () => {
   const outcomes = Array.from({ length: 100 }, (_, index) => replica.propose([member.put(`k${index}`, "1")]));
   await replica.close();
   for (const outcome of await Promise.all(outcomes)) assert.match(plain(outcome), /^{"ok":true/);
+});
+
+test("who gives up waiting for a member that lags leaves nothing behind", async () => {
+  const cluster = new ClusterLog();
+  const log = cluster.member();
+  const member = new Member("lagging", log);
+  const replica = await member.open();
+  // What others append is in the log, and not seen here.
+  const grown = log.grown.bind(log);
+  log.grown = () => {};
+  const append = () => cluster.append([new Uint8Array([1])]);
+  const leave = new AbortController();
+  const left = [];
+  for (let count = 1; count <= 20; count++) {
+    append();
+    left.push(assert.rejects(replica.linearize(leave.signal), { code: "cancelled" }));
+    if (count % 2 === 0) while (replica.waiterCount < count) await new Promise(setImmediate);
+  }
+  const stays = replica.linearize();
+  while (replica.waiterCount < 21) await new Promise(setImmediate);
+  leave.abort();
+  await Promise.all(left);
+  await assert.rejects(replica.linearize(leave.signal), { code: "cancelled" });
+  assert.equal(replica.waiterCount, 1);
+  log.grown = grown;
+  log.heal();
+  await stays;
+  assert.equal(replica.waiterCount, 0);
+  await replica.close();
+});
+
+test("a proposal that its caller leaves, for whatever reason, may take effect", async () => {
+  const log = new ClusterLog().member();
+  const member = new Member("left", log);
+  const replica = await member.open();
+  log.cutOff();
+  const leave = new AbortController();
+  const put = replica.propose([member.put("k", "x")], { signal: leave.signal });
+  leave.abort(new HoldfastError("unavailable", "the connection was closed"));
+  await assert.rejects(put, { code: "unavailable", maybe: true, message: /the connection was closed/ });
+  log.heal();
+  await replica.linearize();
+  assert.equal(replica.revision, 1);
+  await replica.close();
 });

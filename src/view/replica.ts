@@ -48,6 +48,7 @@ import { openState, RunningState } from "./state.ts";
 import type { OpenedState, StateParts, StateSnapshot } from "./state.ts";
 import { StoreClock } from "./store-clock.ts";
 import { sweep } from "./sweep.ts";
+import { TailQuestion } from "./tail-question.ts";
 import type { View } from "./view.ts";
 import { Waiters } from "./waiters.ts";
 
@@ -93,7 +94,7 @@ export class Replica {
   readonly #failed = deferred<HoldfastError>();
   #failure: HoldfastError | undefined;
   readonly #waiters = new Waiters();
-  #question: Promise<void> | undefined;
+  readonly #question: TailQuestion;
   #running: Promise<void> = Promise.resolve();
   #closed: Promise<void> | undefined;
 
@@ -113,6 +114,7 @@ export class Replica {
     this.#clock = new StoreClock(env.clock);
     this.#clock.hear(start.timeMs);
     this.#proposals = new Proposals(env, parts.log, this.#clock);
+    this.#question = new TailQuestion(parts.log, (tail, signal) => this.#reach(tail, signal));
     this.#checkpointer = new Checkpointer(env, parts, options, start, {
       tree: () => this.#state.tree,
       position: () => this.#state.applied,
@@ -172,6 +174,11 @@ export class Replica {
     return this.#state.sessionCount;
   }
 
+  /** Who waits until more of the log is applied here. */
+  get waiterCount(): number {
+    return this.#waiters.count;
+  }
+
   get lastCheckpoint(): CheckpointRecord {
     return this.#checkpointer.last;
   }
@@ -199,7 +206,8 @@ export class Replica {
   /**
    * Proposes the operations as one command and resolves with what became of it, after it was applied here. Rejects with
    * `exhausted` or `invalid` before it is in the log, `unavailable` when the log failed (`maybe: true` if the command may
-   * be in it), `cancelled` or `timeout` with `maybe: true` when `signal` aborts, whereupon it may still take effect.
+   * be in it), what `signal` says (`cancelled`, `timeout`) with `maybe: true` when that aborts, whereupon it may still
+   * take effect.
    */
   propose(
     operations: readonly Operation[],
@@ -222,32 +230,28 @@ export class Replica {
 
   /**
    * Resolves when everything is applied here that was acknowledged anywhere before the call. Calls at the same time
-   * share one question to the log, and its failure: `unavailable` when it cannot reach a majority of its members.
+   * share one question to the log, and its failure: `unavailable` when it cannot reach a majority of its members. A
+   * member that lags may be waited for without end: give `signal` where the caller may leave before.
    */
-  linearize(): Promise<void> {
+  linearize(signal?: AbortSignal): Promise<void> {
     const stopped = this.#stopped();
     if (stopped !== undefined) return Promise.reject(stopped);
-    // The question is put after this turn, so that all who ask in this turn may share it.
-    this.#question ??= Promise.resolve().then(() => {
-      this.#question = undefined;
-      return this.#log.tail().then((tail) => (tail <= this.#state.applied ? undefined : this.#reach(tail)));
-    });
-    return this.#question;
+    return this.#question.applied(signal);
   }
 
   /** Resolves when the store here has reached a revision that somebody was told; `invalid` for one of the future. */
-  async reachRevision(wanted: Revision): Promise<void> {
+  async reachRevision(wanted: Revision, signal?: AbortSignal): Promise<void> {
     if (wanted <= this.revision) return;
-    await this.linearize();
+    await this.linearize(signal);
     if (wanted <= this.revision) return;
     throw new HoldfastError("invalid", `revision ${wanted} is in the future; the store is at ${this.revision}`);
   }
 
-  #reach(wanted: Position): Promise<void> {
-    if (wanted <= this.#state.applied) return Promise.resolve();
+  #reach(wanted: Position, signal?: AbortSignal): Promise<void> | undefined {
+    if (wanted <= this.#state.applied) return undefined;
     const stopped = this.#stopped();
     if (stopped !== undefined) return Promise.reject(stopped);
-    return this.#waiters.reach(wanted);
+    return this.#waiters.reach(wanted, signal);
   }
 
   /**
@@ -465,14 +469,18 @@ function hasOthers(log: LogEngine): boolean {
   return log.capabilities.durability === "quorum";
 }
 
-/** The log must reach from the checkpoint, or from before it, at least up to it, unless other members have the rest. */
+/**
+ * The log must reach from the checkpoint, or from before it, at least up to it, unless other members have the rest. Behind
+ * a state that was installed the log begins anew, and the checkpoint before is of no use.
+ */
 function checkLog(log: LogEngine, start: CheckpointRecord): void {
   const end = log.committed();
   if (log.start() <= start.position && (start.position <= end || hasOthers(log))) return;
-  throw new HoldfastError(
-    "corrupt",
-    `the log holds positions ${log.start()} to ${end}, but the last checkpoint is at ${start.position}: log files are missing; restore the data directory from a backup`,
-  );
+  const what = `the log holds positions ${log.start()} to ${end}, but the last checkpoint is at ${start.position}`;
+  const remedy = hasOthers(log)
+    ? "a newer one is damaged, or log files are missing; replace the member: start a new one in an empty directory with --join and --replace"
+    : "log files are missing; restore the data directory from a backup";
+  throw new HoldfastError("corrupt", `${what}: ${remedy}`);
 }
 
 function otherSeedError(): HoldfastError {
@@ -487,7 +495,6 @@ function closedError(): HoldfastError {
 function maybeAborted(signal: AbortSignal): (error: unknown) => never {
   return (error) => {
     if (!signal.aborted || !(error instanceof HoldfastError)) throw error;
-    assert(error.code === "cancelled" || error.code === "timeout", "an abort is a cancellation or a timeout");
     throw new HoldfastError(error.code, error.message, { maybe: true, cause: error });
   };
 }

@@ -208,7 +208,7 @@ export const mutants: readonly Mutant[] = [
     file: "tree/fetch.ts",
     find: "    await this.#local.sync();\n    const progress",
     replace: "    const progress",
-    probe: "members",
+    probe: "catchUp",
   },
   {
     name: "a watch goes on one revision too late",

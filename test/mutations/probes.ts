@@ -2,7 +2,7 @@
  * What a deliberate bug is looked for with: short simulations from seeds, each of which throws when something is wrong. The
  * right code passes all of them, on the same seeds.
  */
-import type { FaultKind } from "../../src/sim/cluster/faults.ts";
+import type { FaultKind, ScheduledFault } from "../../src/sim/cluster/faults.ts";
 import type { ClusterRunOptions } from "../../src/sim/cluster/run.suite.ts";
 
 export interface Probe {
@@ -21,16 +21,22 @@ async function cluster(
   await runCluster({ seed, memberCount: 3, durationMs: 10_000, faults: { everyMs, weights }, ...rest });
 }
 
-export type ProbeName =
-  | "machines"
-  | "churn"
-  | "cuts"
-  | "blackouts"
-  | "members"
-  | "checkpoints"
-  | "clocks"
-  | "store"
-  | "killed";
+function catchUpRound(seed: number, round: number): ScheduledFault[] {
+  const seat = (seed + round) % 3;
+  const atMs = 1_000 + 1_700 * round;
+  const distance = 4 + ((5 * seed + round) % 9);
+  const change = { path: "checkpoints", distance, moment: "after", unsynced: "lost", forMs: 50 } as const;
+  const checkpoints = [300, 600, 900].flatMap((delayMs) =>
+    [1, 2].map((next) => ({ atMs: atMs + delayMs, fault: { kind: "checkpoint", seat: (seat + next) % 3 } as const })),
+  );
+  return [
+    { atMs, fault: { kind: "crash", seat, unsynced: "lost", forMs: 1_000 } },
+    ...checkpoints,
+    { atMs: atMs + 1_010, fault: { kind: "crashAtChange", seat, ...change } },
+  ];
+}
+
+export type ProbeName = "machines" | "churn" | "cuts" | "blackouts" | "catchUp" | "checkpoints" | "clocks";
 
 export const probes: Readonly<Record<ProbeName, Probe>> = {
   /** Consensus machines alone, with every step watched. */
@@ -59,23 +65,29 @@ export const probes: Readonly<Record<ProbeName, Probe>> = {
   },
   /** The power of all fails again and again, and what was not durable is lost. */
   blackouts: {
-    seedCount: 4,
+    seedCount: 8,
     run: (seed) =>
       cluster(seed, { blackout: 4, crashAtChange: 6, kill: 2, checkpoint: 4, diskError: 1 }, { everyMs: 400 }),
   },
-  /** Members come and go, with catch-up in the middle of other trouble. */
-  members: {
-    seedCount: 6,
+  /** Members fall behind the others' logs, and their power fails as they take over the others' state. */
+  catchUp: {
+    seedCount: 3,
     run: (seed) =>
       cluster(
         seed,
-        { join: 2, replace: 5, remove: 2, crashAtChange: 12, checkpoint: 2, transfer: 1, isolate: 1 },
-        { memberCount: 4, everyMs: 120, durationMs: 6_000, clientCount: 2, member: { checkpointLogSizeMin: 1_000 } },
+        {},
+        {
+          schedule: Array.from({ length: 6 }, (_, round) => catchUpRound(seed, round)).flat(),
+          durationMs: 11_000,
+          clientCount: 2,
+          member: { checkpointLogSizeMin: 500, historyRevisions: 5 },
+          workload: { thinkMs: 15, loops: ["single", "group"] },
+        },
       ),
   },
   /** One member that takes checkpoints all the time, and whose power fails in the middle of them. */
   checkpoints: {
-    seedCount: 6,
+    seedCount: 5,
     run: (seed) =>
       cluster(
         seed,
@@ -87,21 +99,5 @@ export const probes: Readonly<Record<ProbeName, Probe>> = {
   clocks: {
     seedCount: 3,
     run: (seed) => cluster(seed, { clockJump: 8, transfer: 2, drift: 1 }, { workload: { loops: ["lease", "single"] } }),
-  },
-  /** One store, cut at every change of its disk. */
-  store: {
-    seedCount: 2,
-    async run(seed) {
-      const { crashEverywhere } = await import("../../src/sim/index.ts");
-      const { nextTurn, NodeDigest } = await import("../../src/host/index.ts");
-      const { storeCrashes } = await import("../../src/member/crash.suite.ts");
-      const campaign = { seed, drain: nextTurn, digest: new NodeDigest(), recoveryCrashes: true, stride: 5 };
-      await crashEverywhere({ ...campaign, moments: ["after"] }, storeCrashes(String(seed), 15));
-    },
-  },
-  /** One member whose process is killed and whose power fails. */
-  killed: {
-    seedCount: 4,
-    run: (seed) => cluster(seed, { kill: 4, crash: 4, diskError: 1 }, { memberCount: 1, everyMs: 400 }),
   },
 };

@@ -125,6 +125,8 @@ export async function catchUp(
       const waitMs = Math.min(retryMsMax, retryMsMin * 2 ** Math.min(attempt, 10));
       await sleep(env.clock, waitMs * (0.5 + env.random.float() / 2), signal);
     }
+    // The log before `to` is given up next: a state that is only in memory would be lost with it.
+    if (replica.lastCheckpoint.position < to) await replica.checkpoint();
   } finally {
     release();
   }

@@ -10,6 +10,7 @@ import type { Env } from "../../base/index.ts";
 import { isVoter, memberOf } from "../../raft/index.ts";
 import type { Configuration, ConfiguredMember, MemberId, MembershipChange, RaftStatus } from "../../raft/index.ts";
 import type { Stub } from "../../rpc/index.ts";
+import { storeIdOf } from "../store-id.ts";
 import { ClusterService } from "./cluster-service.ts";
 import type { JoinAnswer, JoinRequest } from "./cluster-service.ts";
 import { checkMemberName, newMemberId } from "./identity.ts";
@@ -40,7 +41,8 @@ type ClusterStub = Stub<(typeof ClusterService)["methods"]>;
 /** How long a change waits for a leader. */
 const leaderWaitMs = 3_000;
 const leaderPollMs = 50;
-const changeTimeoutMs = 30_000;
+/** How long a change may take in all: a little less than clients wait, so that they are told why. */
+const changeTimeoutMs = 9_000;
 /** How long a follower waits for what only the leader knows of the others. */
 const listTimeoutMs = 500;
 
@@ -49,12 +51,14 @@ export class ClusterMembers implements Members {
   readonly #engine: MembershipEngine;
   readonly #clients: PeerClients;
   readonly #identity: Identity;
+  readonly #storeId: string;
 
   constructor(env: Env, engine: MembershipEngine, clients: PeerClients, identity: Identity) {
     this.#env = env;
     this.#engine = engine;
     this.#clients = clients;
     this.#identity = identity;
+    this.#storeId = storeIdOf(env, identity.seed);
   }
 
   /** The cluster's id in hexadecimal. */
@@ -86,7 +90,14 @@ export class ClusterMembers implements Members {
     const status = this.#engine.status();
     const members = configuration.members.map((member) => this.#info(member, configuration, status));
     const { leaderZone } = configuration;
-    return { members, leaderZone, term: status.term, leader: status.leader, cluster: this.cluster };
+    return {
+      members,
+      leaderZone,
+      term: status.term,
+      leader: status.leader,
+      cluster: this.cluster,
+      store: this.#storeId,
+    };
   }
 
   #info(member: ConfiguredMember, configuration: Configuration, status: RaftStatus): MemberInfo {
@@ -112,7 +123,7 @@ export class ClusterMembers implements Members {
     const { zone = "", replaces = "", learner = false } = options;
     return this.#onLeader(
       options,
-      () => this.#reserve(name, { zone, replaces, learner }, options.signal),
+      (signal) => this.#reserve(name, { zone, replaces, learner }, signal),
       (stub, call) => stub.add({ name, zone, replaces, learner, direct: true }, call),
     );
   }
@@ -141,7 +152,7 @@ export class ClusterMembers implements Members {
   async remove(name: string, options: CallOptions = {}): Promise<void> {
     await this.#onLeader(
       options,
-      () => this.#change({ remove: [this.#named(name).id] }, options.signal),
+      (signal) => this.#change({ remove: [this.#named(name).id] }, signal),
       (stub, call) => stub.remove({ name, direct: true }, call).then(nothing),
     );
   }
@@ -149,7 +160,7 @@ export class ClusterMembers implements Members {
   async promote(name: string, options: CallOptions = {}): Promise<void> {
     await this.#onLeader(
       options,
-      () => this.#promote(name, options.signal),
+      (signal) => this.#promote(name, signal),
       (stub, call) => stub.promote({ name, direct: true }, call).then(nothing),
     );
   }
@@ -179,7 +190,7 @@ export class ClusterMembers implements Members {
   async transfer(to: { readonly name: string } | { readonly zone: string }, options: CallOptions = {}): Promise<void> {
     await this.#onLeader(
       options,
-      () => ("name" in to ? this.#transferTo(to.name, options.signal) : this.#prefer(to.zone, options.signal)),
+      (signal) => ("name" in to ? this.#transferTo(to.name, signal) : this.#prefer(to.zone, signal)),
       (stub, call) => stub.transfer({ ...to, direct: true }, call).then(nothing),
     );
   }
@@ -217,7 +228,7 @@ export class ClusterMembers implements Members {
   async join(request: JoinRequest, options: CallOptions = {}): Promise<JoinAnswer> {
     return this.#onLeader(
       options,
-      () => this.#admit(request, options.signal),
+      (signal) => this.#admit(request, signal),
       (stub, call) => stub.join({ ...request, direct: true }, call),
     );
   }
@@ -290,29 +301,43 @@ export class ClusterMembers implements Members {
 
   /** Runs `here` if this member leads, else has the leader run it; waits a while for one. */
   async #onLeader<T>(
-    { direct = false, signal }: CallOptions,
-    here: () => Promise<T>,
-    there: (stub: ClusterStub, call: { readonly timeoutMs: number; readonly signal?: AbortSignal }) => Promise<T>,
+    { direct = false, signal: given }: CallOptions,
+    here: (signal: AbortSignal) => Promise<T>,
+    there: (stub: ClusterStub, call: { readonly timeoutMs: number; readonly signal: AbortSignal }) => Promise<T>,
   ): Promise<T> {
     const { clock } = this.#env;
+    const limit = new AbortController();
+    const late = `the change was not completed within ${changeTimeoutMs / 1_000} s; it may be later: see the list of members`;
+    const timer = clock.schedule(changeTimeoutMs, () => limit.abort(new HoldfastError("timeout", late)));
+    const signal = given === undefined ? limit.signal : AbortSignal.any([given, limit.signal]);
     const endMs = clock.monotonicMs() + leaderWaitMs;
-    for (;;) {
-      try {
-        const { role, leader } = this.#engine.status();
-        if (role === "leader") return await here();
-        const address = memberOf(this.#engine.configuration(), leader)?.address ?? "";
-        if (!direct && address !== "" && leader !== this.#identity.id) {
-          const call = { timeoutMs: changeTimeoutMs, ...(signal !== undefined && { signal }) };
-          return await there(this.#clients.at(address).use(ClusterService), call);
+    try {
+      for (;;) {
+        try {
+          const { role, leader } = this.#engine.status();
+          if (role === "leader") return await here(signal);
+          const address = memberOf(this.#engine.configuration(), leader)?.address ?? "";
+          if (!direct && address !== "" && leader !== this.#identity.id) {
+            const stub = this.#clients.at(address).use(ClusterService);
+            return await there(stub, { timeoutMs: changeTimeoutMs, signal });
+          }
+          throw new HoldfastError("unavailable", "no leader is known here; a majority of the members must be up");
+        } catch (error) {
+          const again = error instanceof HoldfastError && error.code === "unavailable" && !error.maybe;
+          if (!again || direct || clock.monotonicMs() >= endMs) throw maybeLate(error, limit.signal);
         }
-        throw new HoldfastError("unavailable", "no leader is known here; a majority of the members must be up");
-      } catch (error) {
-        const again = error instanceof HoldfastError && error.code === "unavailable" && !error.maybe;
-        if (!again || direct || clock.monotonicMs() >= endMs) throw error;
+        await sleep(clock, leaderPollMs, signal);
       }
-      await sleep(clock, leaderPollMs, signal);
+    } finally {
+      timer.cancel();
     }
   }
+}
+
+/** What was given up is perhaps done all the same. */
+function maybeLate(error: unknown, { aborted, reason }: AbortSignal): unknown {
+  if (!aborted || error !== reason || !(error instanceof HoldfastError)) return error;
+  return new HoldfastError(error.code, error.message, { maybe: true, cause: error });
 }
 
 function putOf({ id, name, address, zone, voter, replaces, stays }: ConfiguredMember): Put {

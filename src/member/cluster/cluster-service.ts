@@ -38,7 +38,10 @@ export const Introduction = message("holdfast.member.Introduction", {
   name: string(2),
   address: string(3),
   zone: string(4),
-  /** Names of all the founders that it expects, its own among them, in ascending order; none when it wants to join. */
+  /**
+   * All the founders that it expects, itself among them, in ascending order of their names; none when it wants to join.
+   * While it waits for them as NAME=ADDRESS, so that all have been told the same; else as names.
+   */
   peers: repeated(string(5)),
   /** Its directory held a store of its own before: it is to be the cluster's beginning. */
   data: bool(6),

@@ -258,3 +258,67 @@ test("a member joins when nobody is left of those who founded, and hears the who
   assert.equal(await world.get("d", "k"), "1");
   await world.close();
 });
+
+test("what is written when a member stops is answered, and it stops at once", async () => {
+  for (const leads of [true, false]) {
+    const world = new World(`stop ${leads}`);
+    await world.found(abc);
+    const leader = await world.settled();
+    const name = abc.find((other) => (other === leader) === leads) ?? "";
+    const member = world.member(name);
+    const startedMs = world.simulator.nowMs;
+    const put = member.store.keys.put("k", "v");
+    await world.run(member.close());
+    await world.run(put);
+    assert.ok(world.simulator.nowMs - startedMs < 500, `closing took ${world.simulator.nowMs - startedMs} ms`);
+    world.members.delete(name);
+    await world.close();
+  }
+});
+
+test("a state that is as new as the others' checkpoint, but only in memory, survives a crash after catching up", async () => {
+  const world = new World("equal");
+  await world.found(abc);
+  const applied = async () => {
+    const statuses = await Promise.all([...world.members.values()].map(({ store }) => store.status()));
+    return new Set(statuses.map((status) => status.applied)).size === 1;
+  };
+  for (let round = 0; round < 40; round++) await world.put("a", `k${round}`, "x".repeat(200));
+  await world.until(applied, "not all have all");
+  const leader = await world.settled();
+  const behind = abc.find((name) => name !== leader) ?? "";
+  const member = world.member(behind);
+  world.simulator.network.isolate(behind);
+  world.members.delete(behind);
+  // Elections bring entries without records: what is trimmed is not there, but its position is.
+  for (let round = 0; round < 3; round++) {
+    const leads = await world.settled();
+    const [next = ""] = [...world.members.keys()].filter((name) => name !== leads);
+    await world.run(world.member(leads).store.members.transfer({ name: next }));
+  }
+  const [other = ""] = world.members.keys();
+  for (const { store } of world.members.values()) await world.run(store.checkpoint());
+  for (let round = 0; round < 40; round++) await world.put(other, `m${round}`, "x".repeat(200));
+  await world.until(applied, "not both have all");
+  for (const { store } of world.members.values()) await world.run(store.checkpoint());
+  world.simulator.network.rejoin(behind);
+  world.members.set(behind, member);
+  await world.until(applied, "it does not catch up");
+  world.crash(behind);
+  await world.run(world.start(behind));
+  assert.equal(await world.get(behind, "k7"), "x".repeat(200));
+  await world.close();
+});
+
+test("a change that cannot be made is answered before a client of ten seconds gives up", async () => {
+  const world = new World("late");
+  await world.found(abc);
+  const leader = await world.settled();
+  const other = abc.find((name) => name !== leader) ?? "";
+  // The leader is silent, and the one that was asked has not noticed yet.
+  world.simulator.machine(leader).freeze(60_000);
+  world.simulator.network.isolate(abc.find((name) => name !== leader && name !== other) ?? "");
+  const startedMs = world.simulator.nowMs;
+  await world.run(rejects(world.member(other).store.members.add("d"), "unavailable", /leader|majority|was given up/));
+  assert.ok(world.simulator.nowMs - startedMs < 9_100, `it took ${world.simulator.nowMs - startedMs} ms`);
+});

@@ -10,7 +10,8 @@
  *  2. The founder decides on answers to one round of questions, all asked after it last heard of an id that was new to
  *     it. Whoever got the answer "no cluster yet" from here has told its id here before: so of two members of which each
  *     knows the other's answer, at most one founds (docs/decisions/0012).
- *  3. What an id says of itself (name, peers, whether it has data) never changes.
+ *  3. What an id says of itself (name, names of the peers, whether it has data) never changes. Where the peers are may be
+ *     corrected by starting again; nothing is founded while two members differ in that.
  *
  * After a crash: the identity says whether the cluster is founded; if it is not, everything begins anew with the same id.
  */
@@ -69,7 +70,8 @@ export class Founding {
   constructor(env: Env, options: FoundingOptions) {
     this.#env = env;
     this.#options = options;
-    this.#self = introductionOf(options.identity);
+    const { identity, peers } = options;
+    this.#self = { ...introductionOf(identity), peers: identity.peers.map((name) => `${name}=${peers[name] ?? ""}`) };
   }
 
   /** Answers a question while this member waits. Once it has decided, the answer waits until that is durable. */

@@ -31,6 +31,8 @@ export const MemberList = message("holdfast.member.MemberList", {
   leader: uint64(4),
   /** The cluster's id in hexadecimal; empty when this store is no cluster. */
   cluster: string(5),
+  /** Which store it is, in hexadecimal: the same for all members, for good. */
+  store: string(6),
 });
 export type MemberList = Infer<typeof MemberList>;
 

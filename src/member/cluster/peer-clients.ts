@@ -1,4 +1,4 @@
-/** Rpc clients to other members, one an address, made when they are first wanted and kept until the end. */
+/** Rpc clients to other members, one an address, made when they are first wanted and kept as long as they may be again. */
 import { HoldfastError } from "../../base/index.ts";
 import type { Env } from "../../base/index.ts";
 import { RpcClient } from "../../rpc/index.ts";

@@ -3,7 +3,6 @@
  * gate is shut every call is refused with `unavailable`; while it is open the server calls the handlers themselves, so
  * that it costs nothing.
  */
-import { deferred } from "../../base/index.ts";
 import type { HoldfastError } from "../../base/index.ts";
 import { implement } from "../../rpc/index.ts";
 import type { Call, Contract, Handlers, Methods, Service } from "../../rpc/index.ts";
@@ -15,9 +14,8 @@ export class ServiceGate implements Service {
   readonly #shut: Service;
   #reason: HoldfastError;
   #behind: Service;
-  /** Ends the calls that last as long as their connection. */
-  #ended = deferred<never>();
-  #lastingCount = 0;
+  /** Ends the calls that last as long as their connection, one function each. */
+  readonly #enders = new Set<(reason: HoldfastError) => void>();
 
   /** Shut, for this reason. */
   constructor(contract: Contract, reason: HoldfastError) {
@@ -29,7 +27,6 @@ export class ServiceGate implements Service {
     const handlers = Object.fromEntries(Object.keys(contract.methods).map((name) => [name, refuse]));
     this.#shut = implement(contract, handlers as Handlers<Methods>);
     this.#behind = this.#shut;
-    this.#ended.promise.catch(() => {});
   }
 
   /** The server looks it up anew at each call. */
@@ -39,7 +36,7 @@ export class ServiceGate implements Service {
 
   /** Calls under way that nobody expects to end, of a gate that was opened with `lasting`. */
   get lastingCount(): number {
-    return this.#lastingCount;
+    return this.#enders.size;
   }
 
   /** From the next call on, `service` serves. With `lasting`, its streams may have no end of their own: `end` ends them. */
@@ -62,14 +59,15 @@ export class ServiceGate implements Service {
   /** Shuts it and ends the lasting calls. */
   end(reason: HoldfastError): void {
     this.shut(reason);
-    this.#ended.reject(reason);
+    for (const end of this.#enders) end(reason);
+    this.#enders.clear();
   }
 
   #endable(served: Served): Served {
     const { handle } = served;
     switch (served.method.kind) {
       case "clientStream":
-        return { ...served, handle: (requests, call) => this.#orEnded(handle(requests, call) as Promise<unknown>) };
+        return { ...served, handle: (requests, call) => this.#orEnded(async () => handle(requests, call)) };
       case "serverStream":
       case "bidirectional":
         return { ...served, handle: (request, call) => this.#untilEnded(handle, request, call) };
@@ -78,26 +76,36 @@ export class ServiceGate implements Service {
     }
   }
 
-  async #orEnded(work: Promise<unknown>): Promise<unknown> {
-    this.#lastingCount++;
-    try {
-      return await Promise.race([work, this.#ended.promise]);
-    } finally {
-      this.#lastingCount--;
-    }
+  /** Nothing of the call is left here when it is over, whichever way. */
+  #orEnded<T>(work: () => Promise<T>): Promise<T> {
+    return new Promise((resolve, reject) => {
+      const over = () => void this.#enders.delete(reject);
+      this.#enders.add(reject);
+      work().then(resolve, reject).finally(over);
+    });
   }
 
   async *#untilEnded(handle: Served["handle"], request: never, call: Call): AsyncGenerator<unknown, void, undefined> {
     const iterator = (handle(request, call) as AsyncIterable<unknown>)[Symbol.asyncIterator]();
-    this.#lastingCount++;
+    let ended: HoldfastError | undefined;
+    let wake: ((reason: HoldfastError) => void) | undefined;
+    const end = (reason: HoldfastError) => {
+      ended = reason;
+      wake?.(reason);
+    };
+    this.#enders.add(end);
     try {
       for (;;) {
-        const next = await Promise.race([iterator.next(), this.#ended.promise]);
+        const next = await new Promise<IteratorResult<unknown>>((resolve, reject) => {
+          wake = reject;
+          if (ended === undefined) iterator.next().then(resolve, reject);
+          else reject(ended);
+        });
         if (next.done === true) return;
         yield next.value;
       }
     } finally {
-      this.#lastingCount--;
+      this.#enders.delete(end);
       // It may be waiting in `next`, which is not waited for: its signal aborts when this call is over.
       void iterator.return?.().catch(() => {});
     }

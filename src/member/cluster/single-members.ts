@@ -4,9 +4,12 @@ import type { MemberInfo, MemberList, Members } from "./members.ts";
 
 export class SingleMembers implements Members {
   readonly #name: string;
+  readonly #store: string;
 
-  constructor(name: string) {
+  /** `store`: its id. */
+  constructor(name: string, store: string) {
     this.#name = name;
+    this.#store = store;
   }
 
   list(): Promise<MemberList> {
@@ -23,7 +26,7 @@ export class SingleMembers implements Members {
       active: true,
       replaces: "",
     };
-    return Promise.resolve({ members: [self], leaderZone: "", term: 0, leader: 0, cluster: "" });
+    return Promise.resolve({ members: [self], leaderZone: "", term: 0, leader: 0, cluster: "", store: this.#store });
   }
 
   add(): Promise<MemberInfo> {

@@ -11,7 +11,7 @@
  *  3. A member that was removed notes it, stops, and does not start again.
  */
 import { asHoldfastError, assert, deferred, equalBytes, HoldfastError } from "../../base/index.ts";
-import type { DiskLock, Env, Listener, Position } from "../../base/index.ts";
+import type { DiskLock, Env, Listener, Position, Timer } from "../../base/index.ts";
 import { BlobService } from "../../blob/index.ts";
 import { RaftEngine, RaftService } from "../../log/index.ts";
 import { isVoter, memberOf } from "../../raft/index.ts";
@@ -81,6 +81,7 @@ const clientContracts: readonly Contract[] = [
 /** How long a leader that stops tries to hand over. */
 const transferMs = 1_000;
 const drainPollMs = 5;
+const tidyMs = 30_000;
 /** For the answer to whoever removed it. */
 const removedGraceMs = 500;
 
@@ -102,6 +103,7 @@ class RunningMember implements Member {
   #members: ClusterMembers | undefined;
   #ownEntry: OwnEntry | undefined;
   #store: LocalStore | undefined;
+  #tidying: Timer | undefined;
   #closing: Promise<void> | undefined;
 
   constructor(env: Env, options: MemberOptions) {
@@ -253,6 +255,8 @@ class RunningMember implements Member {
       catchUp: (to, signal) => this.#catchUp(to, signal),
     });
     this.#engine = engine;
+    engine.onChange(() => this.#tidyLater());
+    this.#tidyLater();
     // Not in the middle of the start.
     const started = engine.removed.then(() => this.#opened.promise);
     started.then(
@@ -301,6 +305,16 @@ class RunningMember implements Member {
       .map(({ name, address }) => ({ name, client: this.#clients.at(address) }));
   }
 
+  /** Lets go of members that have been gone for longer than any call to one lasts. */
+  #tidyLater(): void {
+    this.#tidying?.cancel();
+    if (this.#closing !== undefined) return;
+    this.#tidying = this.#env.clock.schedule(tidyMs, () => {
+      const members = this.#engine?.configuration().members ?? [];
+      void this.#clients.keep(new Set(members.map(({ address }) => address)));
+    });
+  }
+
   /** The cluster goes on without this member, which is over. */
   #removed(): void {
     if (this.#stopping.signal.aborted || this.#identity === undefined || this.#identity.removed) return;
@@ -337,8 +351,11 @@ class RunningMember implements Member {
       // A watch has no end of its own: its client goes on at another member, or at this one when it is back.
       this.#store?.localKeys.close();
       await this.#drain(graceMs);
+      // What was proposed here needs the other members, who must reach this one until it is answered.
+      await this.#store?.settle();
       for (const gate of this.#gates.values()) gate.end(reason);
       await this.#server.close({ graceMs: 0 });
+      this.#tidying?.cancel();
       await this.#ownEntry?.close();
       await this.#clients.close();
     } finally {
@@ -376,7 +393,8 @@ class RunningMember implements Member {
     try {
       await engine.transfer(0, limit.signal);
     } catch (error) {
-      this.#env.logger.log("info", "the leadership was not handed over", { error: String(error) });
+      // When all stop together there is nobody to hand it to.
+      this.#env.logger.log("debug", "the leadership was not handed over", { error: String(error) });
     } finally {
       timer.cancel();
     }

@@ -9,7 +9,7 @@
  * A fault that does not fit the moment (a crash of a machine that is down) is passed over.
  */
 import { HoldfastError } from "../../base/index.ts";
-import type { Members } from "../../member/index.ts";
+import type { MemberInfo, Members } from "../../member/index.ts";
 import { defaultNetworkSettings } from "../network-settings.ts";
 import { isDamage } from "./cluster.ts";
 import type { Cluster, Seat } from "./cluster.ts";
@@ -321,15 +321,27 @@ export class Injector {
     if (complains || ageMs > damagedMsMax || (this.#healed && seat.state === "running")) this.#replace(seat);
   }
 
+  /**
+   * It has joined when everybody knows it as a voter, in a configuration that is complete: in the middle of the change the
+   * majority of those before it is needed still, and among them is the one whose disk is lost.
+   */
   #lookAfterJoining(seat: Seat): void {
     const { member, name } = seat;
-    const { members } = (member?.store ?? {}) as { members?: Members };
-    members?.list().then(
-      (list) => {
-        const self = list.members.find((each) => each.name === name);
-        if (seat.member === member && self?.role === "voter") seat.joining = false;
+    const stores = this.#cluster.seats.filter(({ state }) => state !== "off").map((one) => one.member?.store);
+    if (member === undefined || stores.includes(undefined)) return;
+    Promise.all(stores.map(async (store) => store?.members.list())).then(
+      (lists) => {
+        const joined = lists.every((list) => {
+          const members = list?.members ?? [];
+          return members.some((one) => one.name === name && one.role === "voter") && !members.some(isLeaving);
+        });
+        if (seat.member === member && joined) seat.joining = false;
       },
       () => {},
     );
   }
+}
+
+function isLeaving({ role }: MemberInfo): boolean {
+  return role === "leaving";
 }

@@ -1,5 +1,5 @@
 /** Keys of a replica in this process. */
-import { abortable, throwIfAborted } from "../../base/index.ts";
+import { throwIfAborted } from "../../base/index.ts";
 import type { Clock, Revision } from "../../base/index.ts";
 import type { CommandOutcome, Operation, ProposeOptions } from "../command.ts";
 import type { Replica } from "../replica.ts";
@@ -33,8 +33,8 @@ export class LocalKeys implements KeySource {
     throwIfAborted(signal);
     // The other members of the log may be out of reach, and the caller need not wait for them.
     if (atLeast !== undefined && atLeast > this.#replica.revision) {
-      await abortable(this.#replica.reachRevision(atLeast), signal);
-    } else if (consistency !== "local") await abortable(this.#replica.linearize(), signal);
+      await this.#replica.reachRevision(atLeast, signal);
+    } else if (consistency !== "local") await this.#replica.linearize(signal);
     throwIfAborted(signal);
   }
 

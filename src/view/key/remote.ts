@@ -8,9 +8,9 @@
  */
 import { concatBytes, HoldfastError, revision as toRevision } from "../../base/index.ts";
 import type { Clock, Env, Revision } from "../../base/index.ts";
-import type { RpcClient, Stub } from "../../rpc/index.ts";
+import type { CallOptions, RpcClient, Stub } from "../../rpc/index.ts";
 import type { CommandOutcome, Operation, ProposeOptions, Proposer } from "../command.ts";
-import { RemoteCalls, unchanging } from "../remote-calls.ts";
+import { RemoteCalls, RemoteStream, unchanging } from "../remote-calls.ts";
 import type { RemoteCall, RemoteOptions } from "../remote-calls.ts";
 import type { KeyedRecord, KeySpan, StoredRecord } from "./key-operation.ts";
 import type {
@@ -32,6 +32,9 @@ import { KeyService } from "./service.ts";
  * a second. An idle watch costs its member one message of some 20 bytes in this time.
  */
 const progressMaxMs = 5_000;
+
+/** How long a watch waits at most to hear anything of a member, before it asks another. */
+const firstMsMax = 3_600_000;
 
 const finite = { endless: false };
 const endless = { endless: true };
@@ -65,25 +68,32 @@ export class RemoteKeys implements KeySource {
     let call = this.#calls.begin(options.signal);
     for (;;) {
       const request = { ...rest, freshness: toFreshness(options, rest.at) };
-      const stream = this.#stub.list(request, streamOptions(options.signal));
+      const stream = this.#stream(options.signal, (callOptions) => this.#stub.list(request, callOptions));
+      this.#streams.add(stream, finite);
       try {
         for (;;) {
-          const batch = await this.#calls.next(stream, call);
+          const batch = await stream.next(call.attemptMs);
           if (batch === undefined) return;
-          this.#streams.add(stream, finite);
           const records = batch.records.map(toKeyed);
           yield { revision: batch.revision, records };
           rest = behind(rest, batch.revision, records);
           call = this.#calls.begin(options.signal);
         }
       } catch (error) {
-        if (!isLost(error)) throw unchanging(error);
+        if (!(error instanceof HoldfastError) || !call.passes(error)) throw unchanging(error);
         await call.again(error, false);
       } finally {
         this.#streams.delete(stream);
-        void stream.return?.();
+        stream.end();
       }
     }
+  }
+
+  #stream<T>(
+    signal: AbortSignal | undefined,
+    begin: (options: CallOptions) => AsyncIterator<T, undefined>,
+  ): RemoteStream<T> {
+    return new RemoteStream(this.#calls.clock, signal, begin);
   }
 
   async count(span: KeySpan, at: number | undefined, options: ReadOptions): Promise<number> {
@@ -96,25 +106,31 @@ export class RemoteKeys implements KeySource {
     const { without = "nothing", ...rest } = query;
     const progressMs = Math.min(query.progressMs ?? progressMaxMs, progressMaxMs);
     let call: RemoteCall | undefined;
+    let firstMs = this.#calls.timeoutMs / 2;
     for (;;) {
       const request = { ...rest, without, progressMs, ...place.begin() } as const;
-      const stream = this.#stub.watch(request, streamOptions(signal));
+      const stream = this.#stream(signal, (options) => this.#stub.watch(request, options));
+      this.#streams.add(stream, endless);
       try {
-        for await (const response of stream) {
+        let response = await stream.next(firstMs);
+        for (; response !== undefined; response = await stream.next()) {
           call = undefined;
-          this.#streams.add(stream, endless);
+          firstMs = this.#calls.timeoutMs / 2;
           const events = response.events.map(toEvent);
           if (place.pass(response.revision, events.length, response.more))
             yield { revision: response.revision, events };
         }
         throw new HoldfastError("unavailable", "the member ended the watch");
       } catch (error) {
-        if (!isLost(error)) throw unchanging(error);
         // It waits for a member as long as its caller waits for it.
         call ??= this.#calls.begin(signal, Number.POSITIVE_INFINITY);
+        if (!(error instanceof HoldfastError) || !call.passes(error)) throw unchanging(error);
+        // Where all members are slow, it gives the next one more time.
+        if (error.code === "timeout") firstMs = Math.min(2 * firstMs, firstMsMax);
         await call.again(error, false);
       } finally {
         this.#streams.delete(stream);
+        stream.end();
       }
     }
   }
@@ -200,15 +216,6 @@ function toFreshness(
 ): { local: boolean; atLeast: number | undefined } {
   if (at === undefined) return { local: consistency === "local", atLeast };
   return { local: true, atLeast: Math.max(at, atLeast ?? 0) };
-}
-
-/** A stream may take as long as its reader. */
-function streamOptions(signal: AbortSignal | undefined): { signal?: AbortSignal } {
-  return signal === undefined ? {} : { signal };
-}
-
-function isLost(error: unknown): error is HoldfastError {
-  return error instanceof HoldfastError && error.code === "unavailable";
 }
 
 const absent: StoredRecord = {

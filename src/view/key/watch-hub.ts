@@ -105,7 +105,7 @@ export class WatchHub {
    * compacted, `cancelled` when the signal aborts, `unavailable` when the store closes.
    */
   async *watch(query: WatchQuery, signal: AbortSignal | undefined): AsyncGenerator<WatchStep, void, undefined> {
-    await abortable(this.#replica.linearize(), signal);
+    await this.#replica.linearize(signal);
     if (query.from !== undefined && query.from > 0) await this.#checkRetained(query.from);
     const watcher: Watcher = {
       span: query.span,

@@ -35,7 +35,7 @@ export class LeaseKeeper {
   readonly #replica: Replica;
   readonly #view: LeaseView;
   readonly #leases = new Map<bigint, Due>();
-  readonly #unsubscribe: readonly (() => void)[];
+  readonly #unsubscribe: (() => void)[];
   readonly #closing = new AbortController();
   /** Leases that were heard of while all are being read, which may read older things of them. */
   #heard: Set<bigint> | undefined;
@@ -60,21 +60,29 @@ export class LeaseKeeper {
       replica.onInstall(() => {
         this.#reading = this.#reading.then(() => this.#readAgain());
       }),
-      replica.onPrimary((isPrimary) => (isPrimary ? this.#serve() : this.#rest())),
     ];
   }
 
   /** Resolves when it knows the leases; for what it proposes it waits for nobody. */
   static async start(env: Pick<Env, "clock" | "logger">, replica: Replica, view: LeaseView): Promise<LeaseKeeper> {
     const keeper = new LeaseKeeper(env, replica, view);
+    const reading = keeper.#read();
+    // A state that is installed meanwhile is read after it.
+    keeper.#reading = reading.catch(() => {});
     try {
-      await keeper.#read();
+      await reading;
     } catch (error) {
       await keeper.close();
       throw error;
     }
-    if (replica.isPrimary) keeper.#serve();
+    keeper.#followPrimary();
     return keeper;
+  }
+
+  /** When the leases are known, so that there is something to serve. */
+  #followPrimary(): void {
+    this.#unsubscribe.push(this.#replica.onPrimary((isPrimary) => (isPrimary ? this.#serve() : this.#rest())));
+    if (this.#replica.isPrimary) this.#serve();
   }
 
   /** Another state has been installed: nobody was told of the changes between the two. */
@@ -200,10 +208,11 @@ export class LeaseKeeper {
     for (const [lease, remainingMs] of this.#remaining()) {
       if (remainingMs <= 0 && due.push(lease) === expireCount) break;
     }
+    const deadlinesMs = due.map((lease) => this.#leases.get(lease)?.deadlineMs ?? 0);
     let delayMinMs = 1;
     try {
       if (due.length > 0) {
-        await this.#propose({ operation: { case: "expire", value: { leases: due } } }, signal);
+        await this.#propose({ operation: { case: "expire", value: { leases: due, deadlinesMs } } }, signal);
         await this.#forgetEnded(due);
       }
     } catch (error) {

@@ -2,7 +2,8 @@
  * The `lease` view: leases that end when nobody keeps them alive, and take their keys with them.
  *
  * A lease is judged in store time, and ends by a command in the log: a member proposes `expire` when its own clock says
- * that the deadline has passed, and `apply` does it only if store time says so too. Granting and renewing take no
+ * that the deadline has passed, and `apply` does it only if store time says so too and the lease was not kept alive
+ * since. Granting and renewing take no
  * revision; deleting the keys of a lease that ends does.
  */
 import { bool, embed, limits, message, oneOf, repeated, uint64, uint64Big } from "../../base/index.ts";
@@ -28,8 +29,12 @@ const Grant = message("holdfast.lease.Grant", { lease: uint64Big(1), ttlMs: uint
 const Revoke = message("holdfast.lease.Revoke", { lease: uint64Big(1) });
 /** Gives each lease its full time again, from now. */
 const KeepAlive = message("holdfast.lease.KeepAlive", { leases: repeated(uint64Big(1)) });
-/** Ends those whose deadline has passed in store time. */
-const Expire = message("holdfast.lease.Expire", { leases: repeated(uint64Big(1)) });
+/** Ends those whose deadline has passed in store time, and is the one that the proposer has seen. */
+const Expire = message("holdfast.lease.Expire", {
+  leases: repeated(uint64Big(1)),
+  /** Of each, in store time. */
+  deadlinesMs: repeated(uint64(2)),
+});
 /** Gives every lease its full time again: for the time in which nobody could keep them alive. */
 const RenewAll = message("holdfast.lease.RenewAll", {});
 
@@ -93,7 +98,7 @@ export class LeaseView implements View<LeaseOperation, LeaseResult> {
       case "keepAlive":
         return context.work.operate(operation.value.leases.length) ?? this.#keepAlive(context, operation.value.leases);
       case "expire":
-        return context.work.operate(operation.value.leases.length) ?? this.#expire(context, operation.value.leases);
+        return context.work.operate(operation.value.leases.length) ?? this.#expire(context, operation.value);
       case "renewAll":
         return this.#renewAll(context);
     }
@@ -153,13 +158,15 @@ export class LeaseView implements View<LeaseOperation, LeaseResult> {
     return { result: { case: "keepAlive", value: { ttlMs } } };
   }
 
-  #expire(context: ApplyContext, leases: readonly bigint[]): LeaseResult | Refusal {
+  #expire(context: ApplyContext, { leases, deadlinesMs }: Infer<typeof Expire>): LeaseResult | Refusal {
     let keyCount = 0;
     let ended = false;
-    for (const lease of leases) {
+    for (const [index, lease] of leases.entries()) {
       const stored = readLease(context.state, lease);
-      // It was renewed, or ended, after the proposer looked.
-      if (stored === undefined || stored.deadlineMs > context.timeMs) continue;
+      // It was renewed, or ended, after the proposer looked. The proposer's clock, which makes store time, may be so far
+      // ahead that a deadline set just before has passed too.
+      if (stored === undefined || stored.deadlineMs !== deadlinesMs[index]) continue;
+      if (stored.deadlineMs > context.timeMs) continue;
       const count = this.#end(context, lease);
       if (count instanceof Refusal) return count;
       keyCount += count;

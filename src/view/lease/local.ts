@@ -1,5 +1,4 @@
 /** Leases of a replica in this process. */
-import { abortable } from "../../base/index.ts";
 import type { CommandOutcome, Operation, ProposeOptions } from "../command.ts";
 import type { Replica } from "../replica.ts";
 import type { LeaseInfo, LeaseSource } from "./leases.ts";
@@ -16,9 +15,9 @@ export class LocalLeases implements LeaseSource {
     return this.#replica.propose(operations, options);
   }
 
-  async info(id: bigint, keys: boolean): Promise<LeaseInfo | undefined> {
+  async info(id: bigint, keys: boolean, signal: AbortSignal | undefined): Promise<LeaseInfo | undefined> {
     if (id <= 0n || id >= 2n ** 63n) return undefined;
-    await this.#replica.linearize();
+    await this.#replica.linearize(signal);
     return this.#replica.read((tree) => {
       const stored = tree.get(leaseKey(id));
       if (stored === undefined) return undefined;
@@ -28,7 +27,7 @@ export class LocalLeases implements LeaseSource {
   }
 
   async *list(signal: AbortSignal | undefined): AsyncGenerator<LeaseInfo, void, undefined> {
-    await abortable(this.#replica.linearize(), signal);
+    await this.#replica.linearize(signal);
     const { tree, release } = this.#replica.snapshot();
     try {
       for await (const batch of tree.entries({ ...allLeases, signal })) {

@@ -1,7 +1,7 @@
 /** Chores on several members: the primary alone does them, and no lease ends early when another becomes primary. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { position } from "../../base/index.ts";
+import { deferred, position } from "../../base/index.ts";
 import type { Env } from "../../base/index.ts";
 import { MemoryBlobStore } from "../../blob/index.ts";
 import { nextTurn, NodeDigest } from "../../host/index.ts";
@@ -20,6 +20,8 @@ import {
   operation,
   Replica,
 } from "../index.ts";
+import type { StateSnapshot } from "../index.ts";
+import { leaseKey, StoredLease } from "./lease-state.ts";
 
 const views = makeViews();
 
@@ -277,5 +279,58 @@ test("the primary alone compacts, and closing does not wait for members that are
   await stuck;
   assert.ok(simulator.nowMs - startMs < 1_100);
   assert.equal(b.replica.applied, position(length + 21));
+  await closeWorld(world);
+});
+
+test("a lease that was kept alive after its end was proposed lives on, however far ahead that proposer's clock is", async () => {
+  const world = await openWorld("behind");
+  const { simulator, a, b, run } = world;
+  await run(a.replica.propose([grant(1n, 5_000)]));
+  const deadline = async () => {
+    await run(b.replica.linearize());
+    const stored = await run(b.replica.read((tree) => tree.get(leaseKey(1n))));
+    return stored === undefined ? 0 : StoredLease.decode(stored).deadlineMs;
+  };
+  const expire = async (deadlineMs: number) => {
+    const value = { leases: [1n], deadlinesMs: [deadlineMs] };
+    await run(b.replica.propose([operation(views.lease, { operation: { case: "expire", value } })]));
+    return b.keeper.count;
+  };
+  const seen = await deadline();
+  await simulator.advance(1_000);
+  await run(a.replica.propose([keepAlive(1n)]));
+  b.machine.wall.offsetMs += 3_600_000;
+  assert.equal(await expire(seen), 1);
+  assert.ok(b.replica.timeMs > (await deadline()));
+  assert.equal(await expire(await deadline()), 0);
+  await closeWorld(world);
+});
+
+test("a keeper whose member becomes primary while it begins renews the leases when it knows them", async () => {
+  const world = await openWorld("begins");
+  const { simulator, cluster, a, b, run } = world;
+  await run(a.replica.propose([grant(1n, 60_000)]));
+  await run(b.replica.linearize());
+  const snapshot = b.replica.snapshot.bind(b.replica);
+  const gate = deferred<void>();
+  b.replica.snapshot = () => {
+    const held = snapshot();
+    const tree = Object.create(held.tree) as StateSnapshot["tree"];
+    tree.entries = async function* entries(options) {
+      await gate.promise;
+      yield* held.tree.entries(options);
+    };
+    return { ...held, tree };
+  };
+  await run(b.keeper.close());
+  const starting = LeaseKeeper.start(b.env, b.replica, views.lease);
+  handOver(a, b);
+  await simulator.advance(1_000);
+  assert.deepEqual(leaseCommands(cluster), []);
+  gate.resolve();
+  const keeper = await run(starting);
+  await simulator.advance(10);
+  assert.deepEqual(leaseCommands(cluster), ["renewAll"]);
+  await run(keeper.close());
   await closeWorld(world);
 });

@@ -4,7 +4,7 @@ import type { Env } from "../../base/index.ts";
 import { contract, implement, serverStream, unary } from "../../rpc/index.ts";
 import type { RpcClient, Service, Stub } from "../../rpc/index.ts";
 import type { CommandOutcome, Operation, ProposeOptions, Proposer } from "../command.ts";
-import { RemoteCalls, unchanging } from "../remote-calls.ts";
+import { RemoteCalls, RemoteStream, unchanging } from "../remote-calls.ts";
 import type { RemoteOptions } from "../remote-calls.ts";
 import type { LeaseInfo, LeaseSource } from "./leases.ts";
 
@@ -63,10 +63,10 @@ export class RemoteLeases implements LeaseSource {
     let last = 0n;
     for (;;) {
       let call = this.#calls.begin(signal);
-      const stream = this.#stub.list({}, signal === undefined ? {} : { signal });
+      const stream = new RemoteStream(this.#calls.clock, signal, (options) => this.#stub.list({}, options));
       try {
         for (;;) {
-          const info = await this.#calls.next(stream, call);
+          const info = await stream.next(call.attemptMs);
           if (info === undefined) return;
           if (info.id <= last) continue;
           yield info;
@@ -74,10 +74,10 @@ export class RemoteLeases implements LeaseSource {
           call = this.#calls.begin(signal);
         }
       } catch (error) {
-        if (!(error instanceof HoldfastError) || error.code !== "unavailable") throw unchanging(error);
+        if (!(error instanceof HoldfastError) || !call.passes(error)) throw unchanging(error);
         await call.again(error, false);
       } finally {
-        void stream.return?.();
+        stream.end();
       }
     }
   }
