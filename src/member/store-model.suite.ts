@@ -210,8 +210,10 @@ export class StoreModel {
         for (const lease of operation.value.leases) this.#renew(lease, this.leases.get(lease)?.ttlMs);
         return;
       case "expire":
-        for (const lease of operation.value.leases) {
-          if ((this.leases.get(lease)?.deadlineMs ?? Number.POSITIVE_INFINITY) <= this.timeMs) this.#end(lease);
+        for (const [index, lease] of operation.value.leases.entries()) {
+          const deadlineMs = this.leases.get(lease)?.deadlineMs ?? Number.POSITIVE_INFINITY;
+          const seen = deadlineMs === operation.value.deadlinesMs[index];
+          if (seen && deadlineMs <= this.timeMs) this.#end(lease);
         }
         return;
       case "renewAll":

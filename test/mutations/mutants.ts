@@ -162,9 +162,9 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "linearizable reads take what the member has",
-    file: "view/replica.ts",
-    find: "return this.#log.tail().then(",
-    replace: "return Promise.resolve(this.#log.committed()).then(",
+    file: "view/tail-question.ts",
+    find: "return this.#log.tail();",
+    replace: "return Promise.resolve(this.#log.committed());",
     probe: "churn",
   },
   {
