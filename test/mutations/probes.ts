@@ -87,7 +87,7 @@ export const probes: Readonly<Record<ProbeName, Probe>> = {
   },
   /** One member that takes checkpoints all the time, and whose power fails in the middle of them. */
   checkpoints: {
-    seedCount: 5,
+    seedCount: 12,
     run: (seed) =>
       cluster(
         seed,
