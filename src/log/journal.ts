@@ -259,7 +259,7 @@ export class Journal {
       return;
     }
     for (const sequence of sequences.slice(0, active.index)) this.#segments.push(await this.#readStart(sequence));
-    await this.#resume(sequences[active.index] as number, active.scan);
+    await this.#resume(sequences[active.index] as number, active.scan, active.bytes);
     for (const sequence of sequences.slice(active.index + 1)) await this.#adopt(sequence);
     if (this.#spare === undefined) this.#prepareSoon();
     // The recovered records are in front of a sound batch from now on.
@@ -280,7 +280,9 @@ export class Journal {
   }
 
   /** The last segment that holds a sound batch, if one does. Damage in it or behind it is thrown. */
-  async #findActive(sequences: readonly number[]): Promise<{ index: number; scan: SegmentScan } | undefined> {
+  async #findActive(
+    sequences: readonly number[],
+  ): Promise<{ index: number; scan: SegmentScan; bytes: Uint8Array } | undefined> {
     for (let index = sequences.length - 1; index >= 0; index--) {
       const path = this.#path(sequences[index] as number);
       const { scan, bytes } = await this.#scan(path);
@@ -293,7 +295,7 @@ export class Journal {
       }
       if (scan.soundBehind !== undefined) throw badBatch(path, scan);
       if (scan.header.size !== bytes.length) throw sizeError(path, bytes.length, scan.header.size);
-      if (scan.batches.length > 0) return { index, scan };
+      if (scan.batches.length > 0) return { index, scan, bytes };
     }
     return undefined;
   }
@@ -332,7 +334,7 @@ export class Journal {
   }
 
   /** Goes on behind the last sound batch of the last segment that has one. */
-  async #resume(sequence: number, scan: SegmentScan): Promise<void> {
+  async #resume(sequence: number, scan: SegmentScan, bytes: Uint8Array): Promise<void> {
     const { disk, logger } = this.#env;
     const path = this.#path(sequence);
     const header = scan.header as SegmentHeader;
@@ -351,6 +353,9 @@ export class Journal {
     this.#segments.push(segment);
     this.#tail = last.batch.position + last.batch.records.length;
     this.#file = await disk.open(path, "write", { durable: true });
+    // The last batch can be read and yet not be durable: its write failed, or its process ended before it was done. What
+    // a system could not write it may take for written, so only writing it again makes it durable.
+    await this.#file.write([bytes.subarray(last.offset, scan.end)], last.offset);
     if (scan.strayEnd > scan.end) {
       logger.log("warn", "cut off a torn write at the journal's tail", {
         path,
