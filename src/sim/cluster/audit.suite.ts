@@ -95,7 +95,8 @@ async function replayUndisturbed(env: Env, { seed }: CheckpointRecord, records: 
   return record;
 }
 
-export function auditNotes(notes: Notes, inspector: Inspector, end: CheckpointRecord): void {
+/** `damaged`: damage was done to some disk. */
+export function auditNotes(notes: Notes, inspector: Inspector, end: CheckpointRecord, damaged: boolean): void {
   const model = new StoreModel();
   model.replay(wholeLog(inspector, end.position));
   assert.equal(end.revision, model.revision, "the revision at the end");
@@ -107,7 +108,7 @@ export function auditNotes(notes: Notes, inspector: Inspector, end: CheckpointRe
   for (const operation of operations) auditOperation(operation, changes);
   auditAccounts(model);
   checkLinearizable(operations);
-  auditWatches(notes, changes);
+  auditWatches(notes, changes, damaged);
   auditLocalReads(notes, changes);
   auditLeases(notes, changes, inspector);
 }
@@ -175,13 +176,14 @@ function auditAccounts(model: StoreModel): void {
   );
 }
 
-function auditWatches({ watches }: Notes, changes: readonly ModelChanges[]): void {
+function auditWatches({ watches }: Notes, changes: readonly ModelChanges[], damaged: boolean): void {
   // In a command the order of keys is that of its operations, which the model keeps too.
   const all = changes.flatMap((changed, revision) =>
     [...changed].map(([key, record]) => ({ revision, key, value: record?.value })),
   );
   for (const { name, checker, ended } of watches) {
     if (typeof ended === "object") assert.fail(`${name} ended: ${ended.error.message}`);
+    if (ended === "corrupt") assert.ok(damaged, `${name} met damage where none was done`);
     checker.finish(all);
   }
 }

@@ -12,7 +12,8 @@ export interface WatchNotes {
   readonly name: string;
   readonly prefix: string;
   readonly checker: WatchChecker;
-  ended: "open" | "cancelled" | "trimmed" | { readonly error: Error };
+  /** `corrupt`: by a member whose disk is damaged. */
+  ended: "open" | "cancelled" | "trimmed" | "corrupt" | { readonly error: Error };
 }
 
 /** A read that asked for no more than what the member had. */

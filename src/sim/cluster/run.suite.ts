@@ -164,7 +164,7 @@ class Run {
     await this.#goal(this.#watchesComplete(end.revision), endingMs);
     await this.#goal(Promise.all(this.#clients.map((client) => client.close())), endingMs);
     this.phase = "auditing what was told";
-    auditNotes(this.#notes, this.#inspector, end);
+    auditNotes(this.#notes, this.#inspector, end, injector.counts.has("rot"));
     await this.#goal(auditDisks(resting), endingMs);
     return {
       seed: String(this.#options.seed),

@@ -364,7 +364,7 @@ export class Client {
     }
   }
 
-  /** Watches from the beginning on; where events have been compacted, begins anew behind them. */
+  /** Watches from the beginning on; where events have been compacted, or a member cannot read them, begins anew. */
   async #watch(store: RemoteStore, prefix: string): Promise<void> {
     const { signal } = this.#stopWatching;
     for (let from = 1; !signal.aborted;) {
@@ -378,10 +378,9 @@ export class Client {
       } catch (error) {
         if (!(error instanceof HoldfastError)) throw error;
         const { code } = error;
-        if (code === "cancelled") notes.ended = "cancelled";
-        else if (code === "trimmed") notes.ended = "trimmed";
-        else notes.ended = { error };
-        if (code !== "trimmed") return;
+        const passing = code === "trimmed" || code === "corrupt";
+        notes.ended = passing || code === "cancelled" ? code : { error };
+        if (!passing) return;
       }
       from = (await this.#revision(store)) + 1;
     }
