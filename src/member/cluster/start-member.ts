@@ -15,6 +15,7 @@ import type { DiskLock, Env, Listener, Position, Timer } from "../../base/index.
 import { BlobService } from "../../blob/index.ts";
 import { RaftEngine, RaftService } from "../../log/index.ts";
 import { isVoter, memberOf } from "../../raft/index.ts";
+import type { RaftStatus } from "../../raft/index.ts";
 import { RpcServer } from "../../rpc/index.ts";
 import type { Contract, Service } from "../../rpc/index.ts";
 import { CommandService, KeyService, LeaseService } from "../../view/index.ts";
@@ -47,6 +48,8 @@ export interface Member {
   readonly addresses: readonly string[];
   /** Resolves, with the reason, when the member has stopped by itself: its disk failed, it was removed, there is a bug. */
   readonly failed: LocalStore["failed"];
+  /** Consensus as this member sees it; undefined on a store of its own. */
+  consensus(): RaftStatus | undefined;
   /** Hands the leadership over, lets calls under way end for `graceMs` (default 5,000), closes the server and the store. */
   close(options?: { readonly graceMs?: number }): Promise<void>;
 }
@@ -130,6 +133,10 @@ class RunningMember implements Member {
 
   get failed(): Promise<HoldfastError> {
     return this.#failed.promise;
+  }
+
+  consensus(): RaftStatus | undefined {
+    return this.#engine?.status();
   }
 
   async start(): Promise<void> {

@@ -5,11 +5,12 @@
  * 1. The record at a position is the same wherever and whenever it is read.
  * 2. What a revision changed is the same wherever and whenever it is applied.
  * 3. Checkpoints at one position are the same.
+ * 4. What members say of their consensus keeps its invariants (`RaftChecker`), as far as that is seen without entries.
  */
 import { equalBytes, HoldfastError, position, sleep, toHex } from "../../base/index.ts";
 import type { Env } from "../../base/index.ts";
 import type { Member } from "../../member/index.ts";
-import { RootChecker } from "../check/index.ts";
+import { RaftChecker, RootChecker } from "../check/index.ts";
 import type { Cluster, Seat } from "./cluster.ts";
 
 /** What one revision did, as the first member that applied it saw it. */
@@ -35,6 +36,9 @@ export class Inspector {
   readonly revisions = new Map<number, AppliedRevision>();
   readonly #cluster: Cluster;
   readonly #roots = new RootChecker();
+  readonly #consensus = new RaftChecker();
+  /** Incarnations that have been looked at. */
+  readonly #seen = new WeakSet<Member>();
 
   constructor(cluster: Cluster) {
     this.#cluster = cluster;
@@ -43,8 +47,9 @@ export class Inspector {
 
   #look(): void {
     for (const { name, member } of this.#cluster.running()) {
-      const record = member?.store.replica.lastCheckpoint;
-      if (record === undefined) continue;
+      if (member === undefined) continue;
+      this.#lookAtConsensus(member);
+      const record = member.store.replica.lastCheckpoint;
       const { position: at, revision, timeMs, rootHash, count } = record;
       const root = `${toHex(rootHash)} with ${count} entries, revision ${revision}, time ${timeMs}`;
       try {
@@ -54,6 +59,18 @@ export class Inspector {
       }
     }
     this.#cluster.simulator.schedule(lookMs, () => this.#look(), { quiet: true });
+  }
+
+  #lookAtConsensus(member: Member): void {
+    const status = member.consensus();
+    if (status === undefined) return;
+    if (!this.#seen.has(member)) this.#consensus.restarted(status.self);
+    this.#seen.add(member);
+    try {
+      this.#consensus.observe(status);
+    } catch (error) {
+      this.#cluster.fail(error as Error);
+    }
   }
 
   /** Looks into a member until its machine goes down. */
