@@ -4,10 +4,11 @@
  * While one durable write is in flight, everything that arrives is gathered and goes with the next. When the log falls
  * silent, a fence is written (scan.ts). Appends wait in a queue of at most `limits.proposalQueueSizeMax` bytes.
  */
-import { assert, deferred, HoldfastError, limits, position, Signal } from "../base/index.ts";
+import { assert, deferred, HoldfastError, limits, pieces, position, Signal } from "../base/index.ts";
 import type { Deferred, Position } from "../base/index.ts";
 import type { AppendOutcome, LogBatch, LogCapabilities, LogEngine } from "./engine.ts";
 import { Fence } from "./fence.ts";
+import { follow } from "./follow.ts";
 import { Journal } from "./journal.ts";
 import type { JournalEnv, JournalOptions } from "./journal.ts";
 import { RecentBatches } from "./recent.ts";
@@ -140,27 +141,18 @@ export class FileEngine implements LogEngine {
 
   /** Makes the records durable and shows them to readers: as one batch, or several if one cannot hold them. */
   async #write(records: readonly Uint8Array[]): Promise<void> {
-    let begin = 0;
-    while (begin < records.length) {
-      let size = 0;
-      let end = begin;
-      while (
-        end < records.length &&
-        (end === begin || size + (records[end] as Uint8Array).length <= batchDataSizeMax)
-      ) {
-        size += (records[end++] as Uint8Array).length;
-      }
-      const batch = begin === 0 && end === records.length ? records : records.slice(begin, end);
+    let written = false;
+    for (const batch of pieces(records, batchDataSizeMax, ({ length }) => length)) {
       const first = this.#journal.tail;
       try {
         await this.#journal.append(batch);
       } catch (error) {
         const failure = error as HoldfastError;
-        throw begin === 0 ? failure : new HoldfastError(failure.code, failure.message, { maybe: true, cause: failure });
+        throw written ? new HoldfastError(failure.code, failure.message, { maybe: true, cause: failure }) : failure;
       }
       this.#recent.push({ position: first, records: batch });
       this.#grown.notify();
-      begin = end;
+      written = true;
     }
   }
 
@@ -194,45 +186,20 @@ export class FileEngine implements LogEngine {
     return this.#journal.start;
   }
 
-  async *read(
-    from: Position,
-    options: { readonly signal?: AbortSignal } = {},
-  ): AsyncGenerator<LogBatch, void, undefined> {
-    const { signal } = options;
-    const wake = () => this.#grown.notify();
-    signal?.addEventListener("abort", wake);
-    try {
-      yield* this.#follow(from, signal);
-    } finally {
-      signal?.removeEventListener("abort", wake);
-    }
-  }
-
-  async *#follow(from: Position, signal: AbortSignal | undefined): AsyncGenerator<LogBatch, void, undefined> {
-    let next = from;
-    while (!isAborted(signal) && this.#closed === undefined) {
-      if (next < this.#journal.start) {
-        throw new HoldfastError(
-          "trimmed",
-          `position ${next} has been trimmed from the log; it begins at ${this.#journal.start}`,
-        );
-      }
-      const recent = this.#recent.at(next);
-      if (recent !== undefined) {
-        yield recent;
-        next = position(recent.position + recent.records.length);
-      } else if (next < this.#journal.tail) {
-        // From the disk, up to where memory goes on.
-        for await (const batch of this.#journal.read(next)) {
-          yield batch;
-          next = position(batch.position + batch.records.length);
-          if (isAborted(signal) || this.#recent.at(next) !== undefined) break;
-        }
-      } else {
-        if (this.#journal.failure !== undefined) throw this.#journal.failure;
-        await this.#grown.wait();
-      }
-    }
+  read(from: Position, options: { readonly signal?: AbortSignal } = {}): AsyncIterable<LogBatch> {
+    return follow(
+      {
+        recent: this.#recent,
+        grown: this.#grown,
+        start: () => this.#journal.start,
+        end: () => this.#journal.tail,
+        stored: (first) => this.#journal.read(first),
+        isEnded: () => this.#closed !== undefined,
+        failure: () => this.#journal.failure,
+      },
+      from,
+      options.signal,
+    );
   }
 
   trim(before: Position): Promise<Position> {
@@ -261,8 +228,4 @@ export class FileEngine implements LogEngine {
     this.#grown.notify();
     await this.#journal.close();
   }
-}
-
-function isAborted(signal: AbortSignal | undefined): boolean {
-  return signal?.aborted === true;
 }

@@ -15,16 +15,16 @@ import assert from "node:assert/strict";
 import { HoldfastError, toHex } from "../base/index.ts";
 import type { Env } from "../base/index.ts";
 import { MemoryBlobStore, PackBlobStore } from "../blob/index.ts";
-import { MemoryEngine } from "../log/index.ts";
 import { Prng } from "../sim/index.ts";
 import type { CrashPoint, CrashWorkload } from "../sim/index.ts";
 import { emptyTree, openTree, reachable } from "../tree/index.ts";
-import { DiskCheckpoints, makeViews, MemoryCheckpoints, operation, Replica, rootOf } from "../view/index.ts";
-import type { CheckpointRecord, KeyRecord } from "../view/index.ts";
+import { DiskCheckpoints, operation, rootOf } from "../view/index.ts";
+import type { KeyRecord } from "../view/index.ts";
 import { openStore } from "./index.ts";
 import type { LocalStore, OpenOptions } from "./index.ts";
 import { StoreModel } from "./store-model.suite.ts";
 import type { ModelRecord } from "./store-model.suite.ts";
+import { replayUndisturbed } from "./undisturbed.suite.ts";
 import { checkBalance, putOperation, StoreNotes, StoreWorkload } from "./store-workload.suite.ts";
 
 /** Small files, so that a short workload fills many; the rest follows from the seed. */
@@ -159,23 +159,6 @@ async function checkRoot(env: Env, store: LocalStore, notes: StoreNotes, random:
   for (const { key, value } of random.shuffle(entries)) rebuilt.put(key, value);
   const { hash } = (await rebuilt.flush()).root;
   assert.equal(toHex(hash ?? new Uint8Array(0)), root, "the root of a tree built from the entries");
-}
-
-async function replayUndisturbed(
-  env: Env,
-  { seed }: CheckpointRecord,
-  records: readonly Uint8Array[],
-): Promise<CheckpointRecord> {
-  const log = new MemoryEngine();
-  if (records.length > 0) await log.append(records);
-  const checkpoints = new MemoryCheckpoints();
-  await checkpoints.save({ position: 0, revision: 0, timeMs: 0, rootHash: new Uint8Array(0), seed, count: 0 });
-  const parts = { log, blobs: new MemoryBlobStore(env), checkpoints, views: makeViews().all };
-  const replica = await Replica.open(env, parts, { checkpointLogSizeMin: Number.POSITIVE_INFINITY });
-  const record = await replica.checkpoint();
-  await replica.close();
-  await log.close();
-  return record;
 }
 
 /** Opening has deleted all blobs but those that the kept checkpoints need. */

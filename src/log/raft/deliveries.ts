@@ -3,10 +3,11 @@
  *
  * 1. Positions below `committed` never change, and `committed` never goes back.
  */
-import { HoldfastError, position, Signal } from "../../base/index.ts";
-import type { Position } from "../../base/index.ts";
+import { position, Signal } from "../../base/index.ts";
+import type { HoldfastError, Position } from "../../base/index.ts";
 import type { Base, Entry } from "../../raft/index.ts";
 import type { LogBatch } from "../engine.ts";
+import { follow } from "../follow.ts";
 import { RecentBatches } from "../recent.ts";
 import type { Wal } from "./wal.ts";
 
@@ -105,40 +106,20 @@ export class Deliveries {
     this.#grown.notify();
   }
 
-  async *read(from: Position, signal: AbortSignal | undefined): AsyncGenerator<LogBatch, void, undefined> {
-    const wake = () => this.#grown.notify();
-    signal?.addEventListener("abort", wake);
-    try {
-      yield* this.#follow(from, signal);
-    } finally {
-      signal?.removeEventListener("abort", wake);
-    }
-  }
-
-  async *#follow(from: Position, signal: AbortSignal | undefined): AsyncGenerator<LogBatch, void, undefined> {
-    let next: number = from;
-    while (!isAborted(signal) && !this.#ended) {
-      if (next < this.#base.position) {
-        throw new HoldfastError(
-          "trimmed",
-          `position ${next} has been trimmed from the log; it begins at ${this.#base.position}`,
-        );
-      }
-      const recent = this.#recent.at(next);
-      if (recent !== undefined) {
-        yield recent;
-        next = recent.position + recent.records.length;
-      } else if (next < this.#committed) {
-        for await (const batch of this.#readStored(next)) {
-          yield batch;
-          next = batch.position + batch.records.length;
-          if (isAborted(signal) || this.#recent.at(next) !== undefined) break;
-        }
-      } else {
-        if (this.#failure !== undefined) throw this.#failure;
-        await this.#grown.wait();
-      }
-    }
+  read(from: Position, signal: AbortSignal | undefined): AsyncIterable<LogBatch> {
+    return follow(
+      {
+        recent: this.#recent,
+        grown: this.#grown,
+        start: () => this.#base.position,
+        end: () => this.#committed,
+        stored: (first) => this.#readStored(first),
+        isEnded: () => this.#ended,
+        failure: () => this.#failure,
+      },
+      from,
+      signal,
+    );
   }
 
   /** From the disk, up to what was delivered when it began. */
@@ -157,8 +138,4 @@ export class Deliveries {
       throw error;
     }
   }
-}
-
-function isAborted(signal: AbortSignal | undefined): boolean {
-  return signal?.aborted === true;
 }

@@ -15,12 +15,10 @@
 import assert from "node:assert/strict";
 import { toHex } from "../../base/index.ts";
 import type { Env } from "../../base/index.ts";
-import { MemoryBlobStore } from "../../blob/index.ts";
-import { MemoryEngine } from "../../log/index.ts";
 import type { LocalStore } from "../../member/index.ts";
 import { StoreModel } from "../../member/store-model.suite.ts";
 import type { ModelChanges, ModelRecord } from "../../member/store-model.suite.ts";
-import { makeViews, MemoryCheckpoints, Replica } from "../../view/index.ts";
+import { replayUndisturbed } from "../../member/undisturbed.suite.ts";
 import type { CheckpointRecord } from "../../view/index.ts";
 import { checkLinearizable, operationText } from "../check/index.ts";
 import type { Operation } from "../check/index.ts";
@@ -80,19 +78,6 @@ function wholeLog({ records }: Inspector, end: number): Uint8Array[] {
     assert.ok(record !== undefined, `no member has shown the record at position ${position}`);
     return record;
   });
-}
-
-async function replayUndisturbed(env: Env, { seed }: CheckpointRecord, records: readonly Uint8Array[]) {
-  const log = new MemoryEngine();
-  if (records.length > 0) await log.append(records);
-  const checkpoints = new MemoryCheckpoints();
-  await checkpoints.save({ position: 0, revision: 0, timeMs: 0, rootHash: new Uint8Array(0), seed, count: 0 });
-  const parts = { log, blobs: new MemoryBlobStore(env), checkpoints, views: makeViews().all };
-  const replica = await Replica.open(env, parts, { checkpointLogSizeMin: Number.POSITIVE_INFINITY });
-  const record = await replica.checkpoint();
-  await replica.close();
-  await log.close();
-  return record;
 }
 
 /** `damaged`: damage was done to some disk. */
