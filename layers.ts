@@ -16,10 +16,11 @@ export const layers: Readonly<Record<string, Layer>> = {
   blob: { imports: ["base", "rpc"], pure: true },
   tree: { imports: ["base", "blob"], pure: true },
   view: { imports: ["base", "rpc", "log", "blob", "tree"], pure: true },
-  member: { imports: ["base", "raft", "rpc", "log", "blob", "tree", "view"], pure: true },
+  file: { imports: ["base", "rpc", "blob", "tree", "view"], pure: true },
+  member: { imports: ["base", "raft", "rpc", "log", "blob", "tree", "view", "file"], pure: true },
   host: { imports: ["base", "log", "blob"], pure: false },
-  sim: { imports: ["base", "raft", "rpc", "log", "blob", "tree", "view", "member"], pure: true },
-  cli: { imports: ["base", "member", "host", "sim"], pure: false },
+  sim: { imports: ["base", "raft", "rpc", "log", "blob", "tree", "view", "file", "member"], pure: true },
+  cli: { imports: ["base", "file", "member", "host", "sim"], pure: false },
 };
 
 /** Globals that read a clock, a random source or the machine. A pure layer gets these through its `Env`. */

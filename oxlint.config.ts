@@ -5,7 +5,8 @@ import { impureGlobals, layers } from "./layers.ts";
 /** Files that test, measure or prove: they may reach everywhere. */
 const proofs = ["**/*.test.ts", "**/*.suite.ts", "**/*.bench.ts"];
 
-function rulesOf(name: string): DummyRuleMap {
+/** `up` is how an import of another layer begins: a folder inside a layer may have another layer's name. */
+function rulesOf(name: string, up: string): DummyRuleMap {
   const layer = layers[name];
   if (layer === undefined) throw new Error(`no such layer: ${name}`);
   const others = Object.keys(layers).filter((other) => other !== name);
@@ -13,14 +14,14 @@ function rulesOf(name: string): DummyRuleMap {
   const patterns = [
     {
       // The rule's regular expressions know no look-ahead: "not index.ts" is spelled out letter by letter.
-      regex: `^(\\.\\./)+(${others.join("|")})/(.*/|[^i]|i[^n]|in[^d]|ind[^e]|inde[^x]|index[^.])`,
+      regex: `^${up}(${others.join("|")})/(.*/|[^i]|i[^n]|in[^d]|ind[^e]|inde[^x]|index[^.])`,
       message: "Enter another layer through its index.ts.",
     },
     { regex: "(^|/)src/|^(\\.\\./)+index\\.ts$", message: "Name the layer, not the package." },
   ];
   if (forbidden.length > 0) {
     patterns.push({
-      regex: `^(\\.\\./)+(${forbidden.join("|")})/`,
+      regex: `^${up}(${forbidden.join("|")})/`,
       message: `${name} may import only: ${layer.imports.join(", ") || "nothing"} (layers.ts).`,
     });
   }
@@ -63,7 +64,10 @@ export default defineConfig({
     "import/no-named-as-default-member": "off",
   },
   overrides: [
-    ...Object.keys(layers).map((name) => ({ files: [`src/${name}/**/*.ts`], rules: rulesOf(name) })),
+    ...Object.keys(layers).flatMap((name) => [
+      { files: [`src/${name}/*.ts`], rules: rulesOf(name, "(\\.\\./)+") },
+      { files: [`src/${name}/*/**/*.ts`], rules: rulesOf(name, "(\\.\\./){2,}") },
+    ]),
     {
       files: proofs,
       rules: {

@@ -155,6 +155,22 @@ export interface Digest {
   decompress(bytes: Uint8Array, sizeMax: number): Uint8Array;
 }
 
+/** Encryption, for buckets whose files only their owners can read. Keys are 32 bytes. */
+export interface Cipher {
+  /** HMAC-SHA-256 (RFC 2104), 32 bytes. */
+  hmac(key: Uint8Array, bytes: Uint8Array): Uint8Array;
+  /** AES-256-GCM (NIST SP 800-38D): the ciphertext followed by the 16 bytes of the tag. `nonce` is 12 bytes. */
+  encrypt(key: Uint8Array, nonce: Uint8Array, bytes: Uint8Array): Uint8Array;
+  /** The inverse; undefined when the tag is wrong. */
+  decrypt(key: Uint8Array, nonce: Uint8Array, bytes: Uint8Array): Uint8Array | undefined;
+  /** A key of 32 bytes from a passphrase by scrypt (RFC 7914). Off the event loop where that is possible. */
+  scrypt(
+    passphrase: Uint8Array,
+    salt: Uint8Array,
+    cost: { readonly n: number; readonly r: number; readonly p: number },
+  ): Promise<Uint8Array>;
+}
+
 /** Where structured log lines go. `fields` hold plain values. Quiet by default in the library. */
 export interface Logger {
   log(level: "debug" | "info" | "warn" | "error", message: string, fields?: Readonly<Record<string, unknown>>): void;
@@ -168,4 +184,6 @@ export interface Env {
   readonly net: Net;
   readonly digest: Digest;
   readonly logger: Logger;
+  /** Absent where this door cannot encrypt: encrypted buckets are then refused. */
+  readonly cipher?: Cipher | undefined;
 }

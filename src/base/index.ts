@@ -7,6 +7,7 @@ export { position, revision } from "./ids.ts";
 export type { Position, Revision } from "./ids.ts";
 export { limits } from "./limits.ts";
 export type {
+  Cipher,
   Clock,
   Connection,
   ConnectionHandlers,
@@ -21,6 +22,8 @@ export type {
   Random,
   Timer,
 } from "./doors.ts";
+export { pathBytes, pathText, temporaryPrefix } from "./file-system.ts";
+export type { FileAttributes, FileStat, FileSystem, FolderEntry, OpenedFile, WritableFile } from "./file-system.ts";
 export { abortable, abortError, deferred, giveWay, Signal, sleep, throwIfAborted } from "./async.ts";
 export type { Deferred } from "./async.ts";
 export { pieces } from "./pieces.ts";

@@ -41,6 +41,14 @@ export const limits = {
   sessionAnswerSizeMax: 524_288,
   /** A session unused for this long in store time may be forgotten. */
   sessionIdleMs: 3_600_000,
+  /** Longest path of a file in a bucket, in bytes; longest name of a bucket or a snapshot. */
+  filePathSizeMax: 4_096,
+  nameSizeMax: 128,
+  /** Files up to this size stand in their entry, not in chunks. */
+  inlineFileSizeMax: 1_024,
+  /** All metadata of one file, names and values together; longest target of a symbolic link. */
+  fileMetadataSizeMax: 8_192,
+  linkTargetSizeMax: 4_096,
   /** Shortest and longest lease. */
   leaseTtlMinMs: 100,
   leaseTtlMaxMs: 9_000_000_000,

@@ -19,7 +19,7 @@ test("it agrees with a map, collisions of the probed bytes included", () => {
       if (dice < 0.6 || model.size === 0) {
         if (index.find(hash) >= 0) continue;
         const entry = { hash, pack: 1 + random.below(9), offset: random.below(1_000) };
-        index.set(index.add(hash), entry.pack, entry.offset, 3, 4);
+        index.set(index.add(hash, 1), entry.pack, entry.offset, 3, 4);
         model.set(toHex(hash), entry);
       } else {
         const [name, entry] = model.entries().next().value!; // It is not empty.
@@ -57,7 +57,7 @@ test("a million blobs take no more than 100 MB, and free slots are used again", 
   };
   for (let number = 0; number < 1_000_000; number++) {
     fill(number);
-    index.add(hash);
+    index.add(hash, 1);
   }
   const size = process.memoryUsage().arrayBuffers - before;
   assert.ok(size < 100_000_000, `${size} bytes`);
@@ -65,7 +65,7 @@ test("a million blobs take no more than 100 MB, and free slots are used again", 
     fill(number);
     index.remove(index.find(hash));
     fill(-2 - number);
-    index.add(hash);
+    index.add(hash, 1);
   }
   assert.equal(index.slotCount, 1_000_000);
 });

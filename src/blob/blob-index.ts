@@ -1,7 +1,7 @@
 /**
- * Where every blob is: a hash table in memory, of typed arrays only, about 60 bytes a blob.
+ * Where every blob is: a hash table in memory, of typed arrays only, about 65 bytes a blob.
  *
- * A slot holds a hash and four numbers; slots live in segments that never move, so growing copies no hash. 256 tables of
+ * A slot holds a hash and five numbers; slots live in segments that never move, so growing copies no hash. 256 tables of
  * slot numbers, chosen by a byte of the hash, find a slot by linear probing; each grows on its own, so that no insertion
  * waits for more than a 256th of the whole to be arranged anew. The order of probing is seeded: nobody can choose blobs
  * that collide.
@@ -18,6 +18,7 @@ const segmentCount = 1 << segmentBits;
 const segmentMask = segmentCount - 1;
 const tableCount = 256;
 const tableSizeMin = 8;
+const fieldCount = 5;
 /** The pack of a slot that is free; the offset is then the next free slot plus one. */
 const freePack = 0xffffffff;
 
@@ -31,7 +32,7 @@ export class BlobIndex {
   readonly #seed: number;
   readonly #tables: Table[] = [];
   readonly #hashes: Uint8Array[] = [];
-  /** Four a slot: pack, offset, stored size, raw size. */
+  /** Five a slot: pack, offset, stored size, raw size, epoch. */
   readonly #fields: Uint32Array[] = [];
   #slotCount = 0;
   #count = 0;
@@ -66,11 +67,12 @@ export class BlobIndex {
   }
 
   /** A new slot for a hash that has none; its pack is 0. */
-  add(hash: Hash): number {
+  add(hash: Hash, epoch: number): number {
     assert(hash.length === hashSize, `a hash has ${hash.length} bytes`);
     const slot = this.#take();
     (this.#hashes[slot >>> segmentBits] as Uint8Array).set(hash, (slot & segmentMask) * hashSize);
     this.set(slot, 0, 0, 0, 0);
+    this.setEpoch(slot, epoch);
     const table = this.#tables[hash[hashSize - 1] as number] as Table;
     table.count += 1;
     this.#count += 1;
@@ -105,13 +107,18 @@ export class BlobIndex {
     this.#free = slot + 1;
   }
 
+  /** The epoch stays as it is. */
   set(slot: number, pack: number, offset: number, storedSize: number, rawSize: number): void {
     const fields = this.#fields[slot >>> segmentBits] as Uint32Array;
-    const at = (slot & segmentMask) * 4;
+    const at = (slot & segmentMask) * fieldCount;
     fields[at] = pack;
     fields[at + 1] = offset;
     fields[at + 2] = storedSize;
     fields[at + 3] = rawSize;
+  }
+
+  setEpoch(slot: number, epoch: number): void {
+    (this.#fields[slot >>> segmentBits] as Uint32Array)[(slot & segmentMask) * fieldCount + 4] = epoch;
   }
 
   /** 0 while the slot has no record. */
@@ -129,6 +136,11 @@ export class BlobIndex {
 
   rawSizeOf(slot: number): number {
     return this.#field(slot, 3);
+  }
+
+  /** When the blob was last put or touched (`collection.ts`). */
+  epochOf(slot: number): number {
+    return this.#field(slot, 4);
   }
 
   /** A copy. */
@@ -149,7 +161,7 @@ export class BlobIndex {
   }
 
   #field(slot: number, number: number): number {
-    return (this.#fields[slot >>> segmentBits] as Uint32Array)[(slot & segmentMask) * 4 + number] as number;
+    return (this.#fields[slot >>> segmentBits] as Uint32Array)[(slot & segmentMask) * fieldCount + number] as number;
   }
 
   #take(): number {
@@ -161,7 +173,7 @@ export class BlobIndex {
     const slot = this.#slotCount;
     if (slot >>> segmentBits === this.#hashes.length) {
       this.#hashes.push(new Uint8Array(segmentCount * hashSize));
-      this.#fields.push(new Uint32Array(segmentCount * 4));
+      this.#fields.push(new Uint32Array(segmentCount * fieldCount));
     }
     this.#slotCount += 1;
     return slot;

@@ -3,6 +3,7 @@ import type { Digest } from "../base/index.ts";
 import { hashSize } from "./check.ts";
 import { deletionCountMax, encodeDeletions, recordHeaderSize, recordTypes, writeRecordHeader } from "./pack-format.ts";
 import type { Location, RecordHeader } from "./pack-format.ts";
+import { compressed } from "./stored-blob.ts";
 
 /** Bodies up to this size are copied next to their headers: cheaper than one more buffer for the system. */
 const copySizeMax = 2_048;
@@ -84,14 +85,13 @@ export class Compressor {
     this.#digest = digest;
   }
 
-  /** The blob as a zstd frame, if that saves at least an eighth. */
+  /** The blob as a zstd frame, if that is tried and saves at least an eighth. */
   compress(bytes: Uint8Array): Uint8Array | undefined {
     if (bytes.length < compressSizeMin) return undefined;
     this.#failedCount += 1;
     if (this.#failedCount > compressPatience && this.#failedCount % compressPatience !== 0) return undefined;
-    const small = this.#digest.compress(bytes);
-    if (small === undefined || small.length > bytes.length - (bytes.length >>> 3)) return undefined;
-    this.#failedCount = 0;
-    return small;
+    const frame = compressed(this.#digest, bytes);
+    if (frame !== undefined) this.#failedCount = 0;
+    return frame;
   }
 }

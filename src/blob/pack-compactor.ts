@@ -2,7 +2,9 @@
  * Gives back the space of deleted blobs: a sealed pack of which less than half is used is rewritten into the current
  * pack and removed. What is used are the blobs that are there and the deletions of records that still exist.
  *
- * 1. One pack at a time, in slices that give way to other work.
+ * 1. One pack at a time, in slices that give way to other work, and no faster than `compactionRate`, unless garbage has
+ *    come to take more space than what is in use, or somebody waits for `compact`. Reads are never held up: a blob is read
+ *    where it was until it is written where it goes.
  * 2. A pack is removed after everything that moved out of it is durable, and its index file first, durably: so an index
  *    file without a pack means a lost pack, never a removed one.
  * 3. A pack in which something cannot be read is left as it is.
@@ -11,6 +13,7 @@
  */
 import { giveWay, HoldfastError } from "../base/index.ts";
 import type { DiskFile } from "../base/index.ts";
+import { Pace } from "./pace.ts";
 import { decodeDeletions, packHeaderSize, recordTypes } from "./pack-format.ts";
 import type { Location } from "./pack-format.ts";
 import { scanPack } from "./pack-scan.ts";
@@ -21,16 +24,24 @@ import type { Move, PackWriter } from "./pack-writer.ts";
 
 /** Bytes that move at a time. */
 const lotSize = 1_048_576;
+/** Packs full of garbage that are no reason to hurry. */
+const packCountSpare = 4;
 
 export class Compactor {
   readonly #state: PackState;
   readonly #writer: PackWriter;
+  readonly #pace: Pace;
   #running: Promise<void> | undefined;
   #stopped = false;
+  /** Calls of `compact` that wait. */
+  #hurryCount = 0;
+  /** Ends the wait under way. */
+  #pause: AbortController | undefined;
 
   constructor(state: PackState, writer: PackWriter) {
     this.#state = state;
     this.#writer = writer;
+    this.#pace = new Pace(state.env.clock, state.compactionRate);
   }
 
   /** Begins in the background if there is something to do and nothing under way. */
@@ -45,6 +56,16 @@ export class Compactor {
 
   /** Rewrites all packs, the current one too, that are worth it. */
   async compact(): Promise<void> {
+    this.#hurryCount += 1;
+    this.#pause?.abort();
+    try {
+      await this.#compact();
+    } finally {
+      this.#hurryCount -= 1;
+    }
+  }
+
+  async #compact(): Promise<void> {
     while (this.#running !== undefined) await this.#running.catch(() => {});
     const { current } = this.#writer;
     await this.#writer.sync();
@@ -56,6 +77,7 @@ export class Compactor {
 
   async stop(): Promise<void> {
     this.#stopped = true;
+    this.#pause?.abort();
     await this.#running?.catch(() => {});
   }
 
@@ -77,30 +99,54 @@ export class Compactor {
   #candidate(): Pack | undefined {
     let best: Pack | undefined;
     for (const pack of this.#state.packs.all()) {
-      if (!pack.sealed || pack.writable || pack.damaged || !isWorthIt(pack)) continue;
+      if (!pack.sealed || pack.writable || pack.damaged || pack.damagedCount > 0 || !isWorthIt(pack)) continue;
       if (best === undefined || pack.usedSize * best.size < best.usedSize * pack.size) best = pack;
     }
     return best;
   }
 
   async #rewrite(pack: Pack): Promise<void> {
-    const { packs } = this.#state;
-    if (pack.usedSize > 0) {
-      const done = await packs.use(pack, (file) => this.#moveOut(pack, file));
-      if (!done) return;
-    }
+    if (pack.usedSize > 0 && !(await this.#moveOut(pack))) return;
     await this.#remove(pack);
   }
 
   /** Writes elsewhere what is used of the pack. False if it could not, or should stop. */
-  async #moveOut(pack: Pack, file: DiskFile): Promise<boolean> {
+  async #moveOut(pack: Pack): Promise<boolean> {
+    const { env, packs } = this.#state;
+    const needed: Location[] = [];
+    let unreadable = false;
+    try {
+      unreadable = await packs.use(pack, (file) => this.#moveBlobs(pack, file, needed));
+    } catch (error) {
+      if (!(error instanceof HoldfastError) || error.code === "exhausted") throw error;
+      // If it was the writer that failed, nothing can go on. A pack that cannot be read holds up no other.
+      this.#writer.check();
+      env.logger.log("error", "pack store: a pack cannot be read", { path: pack.path, reason: error.message });
+      pack.damaged = true;
+      return false;
+    }
+    if (this.#stopped) return false;
+    if (pack.liveSize > 0 || needed.length < pack.neededDeletionCount) {
+      // What is left of a pack in which only blobs are damaged is of no more use once they have been put anew.
+      if (unreadable || pack.damagedCount === 0) pack.damaged = true;
+      env.logger.log("error", "pack store: a pack is kept, since something in it cannot be read", { path: pack.path });
+      return false;
+    }
+    if (needed.length > 0) await this.#writer.delete(needed, true);
+    await this.#writer.syncFiles();
+    return true;
+  }
+
+  /** Moves the blobs, in lots; deletions that are needed go to `needed`. True if some part could not be read. */
+  async #moveBlobs(pack: Pack, file: Pick<DiskFile, "read">, needed: Location[]): Promise<boolean> {
     const { env } = this.#state;
     let lot: Move[] = [];
     let size = 0;
-    const needed: Location[] = [];
     let seenSize = 0;
+    let unreadable = false;
     for await (const item of scanPack(env.digest, file, pack.salt, packHeaderSize, pack.size)) {
-      if (this.#stopped) return false;
+      if (this.#stopped) return unreadable;
+      if (item.kind === "damage" || (item.header.type === recordTypes.deletions && !item.intact)) unreadable = true;
       const move = this.#moveOf(pack, item, needed);
       if (move !== undefined) {
         lot.push(move);
@@ -110,19 +156,35 @@ export class Compactor {
       if (size < lotSize && seenSize < lotSize) continue;
       await this.#writer.move(lot);
       await giveWay(env.clock);
+      await this.#wait(seenSize + size);
       lot = [];
       size = 0;
       seenSize = 0;
     }
     await this.#writer.move(lot);
-    if (pack.liveSize > 0 || needed.length < pack.neededDeletionCount) {
-      pack.damaged = true;
-      env.logger.log("error", "pack store: a pack is kept, since something in it cannot be read", { path: pack.path });
-      return false;
+    await this.#wait(seenSize + size);
+    return unreadable;
+  }
+
+  /** Keeps to the rate (1) after so many bytes have been read and written. */
+  async #wait(size: number): Promise<void> {
+    if (this.#stopped || this.#hurryCount > 0 || this.#isFull()) return;
+    const pause = new AbortController();
+    this.#pause = pause;
+    // Nothing else ends it early but `compact` and `stop`, which say themselves what comes next.
+    await this.#pace.spend(size, pause.signal).catch(() => {});
+    this.#pause = undefined;
+  }
+
+  /** Whether garbage takes more space than what is in use, beside the few packs that any store has. */
+  #isFull(): boolean {
+    const { packs, packSizeMax } = this.#state;
+    let [size, usedSize] = [0, 0];
+    for (const pack of packs.all()) {
+      size += pack.size;
+      usedSize += pack.usedSize;
     }
-    if (needed.length > 0) await this.#writer.delete(needed, true);
-    await this.#writer.syncFiles();
-    return true;
+    return size > 2 * usedSize + packCountSpare * packSizeMax;
   }
 
   /** The blob of a record if it is there still; deletions that are needed go to `needed`. */

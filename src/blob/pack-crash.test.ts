@@ -9,11 +9,13 @@ import type { Env } from "../base/index.ts";
 import { nextTurn, NodeDigest } from "../host/index.ts";
 import { Prng, Simulator } from "../sim/index.ts";
 import type { Machine } from "../sim/index.ts";
+import { stored } from "./collection.suite.ts";
 import { hashOf, noise } from "./conformance.suite.ts";
 import { PackBlobStore } from "./index.ts";
 import { isError, Model, scale, work } from "./pack-model.suite.ts";
 
-const options = { packSizeMax: 16_384, fileCountMax: 2 };
+/** Compaction waits at times, so that it is cut there too. */
+const options = { packSizeMax: 16_384, fileCountMax: 2, compactionRate: 1_000_000 };
 const stepCount = 30;
 
 /** Log lines that say that something was found wrong. */
@@ -216,3 +218,55 @@ function filesSize(machine: Machine): number {
 function nextTick(env: Env): Promise<void> {
   return new Promise((resolve) => env.clock.schedule(1, resolve));
 }
+
+test("what was swept stays away after the next sync, and what was marked or touched stays", async () => {
+  for (let number = 0; number < 6 * scale; number++) {
+    const seed = `swept ${number}`;
+    const simulator = new Simulator({ seed, drain: nextTurn, digest: new NodeDigest() });
+    const machine = simulator.machine("a");
+    const all = Array.from({ length: 200 }, (_, salt) => noise(300 + salt, salt));
+    const hashes = all.map(hashOf);
+    const [marked, touched] = [hashes.slice(0, 40), hashes.slice(40, 60)];
+    await simulator.run(
+      (async () => {
+        const store = await PackBlobStore.open(machine.env, "blobs", options);
+        await store.putStored(all.map((content, index) => stored(content, index % 3 === 0)));
+        await store.sync();
+        const before = store.beginEpoch();
+        const marking = store.startMarking();
+        for (const hash of marked) assert.equal(marking.mark(hash), "new");
+        const touch = store.touch(touched);
+        // Before the sync or in the middle of it, everything may still be there.
+        for await (const _ of marking.sweep({ before }));
+        marking.end();
+        assert.deepEqual(
+          await touch,
+          touched.map(() => true),
+        );
+        await store.sync();
+      })(),
+    );
+    machine.crash({ unsynced: number % 2 === 0 ? "random" : "lost" });
+    const again = await simulator.run(PackBlobStore.open(machine.restart(), "blobs", options));
+    await simulator.run(
+      (async () => {
+        const there = await again.touch(hashes);
+        assert.deepEqual(
+          there,
+          hashes.map((_, index) => index < 60),
+          seed,
+        );
+        for (const [index, hash] of hashes.slice(0, 60).entries()) assert.deepEqual(await again.get(hash), all[index]);
+        // Everything that was found has the first epoch again.
+        const before = again.beginEpoch();
+        const marking = again.startMarking();
+        let count = 0;
+        for await (const report of marking.sweep({ before })) count += report.count;
+        marking.end();
+        assert.equal(count, 60);
+        await again.compact();
+        assert.equal(again.status().blobSize, 0);
+      })(),
+    );
+  }
+});

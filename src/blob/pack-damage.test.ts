@@ -9,9 +9,10 @@ import type { Env } from "../base/index.ts";
 import { nextTurn, NodeDigest } from "../host/index.ts";
 import { Prng, Simulator } from "../sim/index.ts";
 import type { Machine } from "../sim/index.ts";
+import { stored } from "./collection.suite.ts";
 import { hashOf, noise, prose } from "./conformance.suite.ts";
 import { PackBlobStore } from "./index.ts";
-import { isError, scale } from "./pack-model.suite.ts";
+import { isError, scale, verified } from "./pack-model.suite.ts";
 
 const options = { packSizeMax: 24_576 };
 
@@ -285,4 +286,23 @@ test("what an open has made durable is known to be: damage to it is told, not cu
   machine.disk.flipBit("blobs/00000001.pack", 8 * 200);
   const store = await simulator.run(PackBlobStore.open(machine.restart(), "blobs"));
   await assert.rejects(simulator.run(store.get(hashOf(blob))), isError("corrupt"));
+});
+
+test("a missing pack is told once more in each round, blob by blob, until they are put anew", async () => {
+  const world = await makeWorld("rounds", true);
+  const env = world.machine.restart();
+  await world.simulator.run(
+    (async () => {
+      await env.disk.remove("blobs/00000002.pack");
+      const store = await PackBlobStore.open(env, "blobs", options);
+      const first = await verified(store);
+      assert.ok(first.hashes.length > 3);
+      assert.deepEqual((await verified(store)).hashes, first.hashes);
+      const lost = world.blobs.filter((blob) => first.hashes.includes(toHex(hashOf(blob))));
+      assert.equal(lost.length, first.hashes.length);
+      await store.putStored(lost.map((blob) => stored(blob)));
+      assert.deepEqual((await verified(store)).hashes, []);
+      for (const blob of world.blobs) assert.deepEqual(await store.get(hashOf(blob)), blob);
+    })(),
+  );
 });

@@ -4,6 +4,7 @@
 import assert from "node:assert/strict";
 import { HoldfastError, toHex } from "../base/index.ts";
 import type { Prng } from "../sim/index.ts";
+import { stored } from "./collection.suite.ts";
 import { hashOf, noise, prose } from "./conformance.suite.ts";
 import type { BlobStore, Hash } from "./index.ts";
 import type { PackBlobStore } from "./pack-store.ts";
@@ -53,6 +54,55 @@ export class Model {
       known.callCount -= 1;
     }
     if (known.changes === change) known.written = true;
+  }
+
+  /** Puts many in one call, in their stored form. */
+  async putStored(store: PackBlobStore, contents: readonly Uint8Array[], compressed: boolean): Promise<void> {
+    const list = contents.map((bytes) => this.known(bytes));
+    const changes = list.map((known) => {
+      if (known.durable === "absent") known.durable = "unknown";
+      known.deleted = false;
+      if (known.callCount > 0) known.written = false;
+      return this.#begin(known);
+    });
+    try {
+      await store.putStored(contents.map((bytes) => stored(bytes, compressed)));
+    } finally {
+      for (const known of list) known.callCount -= 1;
+    }
+    for (const [index, known] of list.entries()) if (known.changes === changes[index]) known.written = true;
+  }
+
+  /** What a touch finds was put, or not deleted: never what was deleted. */
+  async touch(store: PackBlobStore, list: readonly Known[]): Promise<void> {
+    const before = list.map((known) => ({ ...known }));
+    const there = await store.touch(list.map(({ hash }) => hash));
+    for (const [index, known] of list.entries()) {
+      const { changes, callCount, written, deleted } = before[index] as Known;
+      if (known.changes !== changes || callCount > 0) continue;
+      if (written) assert.equal(there[index], true, "a touch denies what is there");
+      if (deleted) assert.equal(there[index], false, "a touch finds what was deleted");
+    }
+  }
+
+  /** Sweeps everything that is of an earlier epoch and not among `kept`. */
+  async collect(store: PackBlobStore, kept: readonly Known[]): Promise<void> {
+    const before = store.beginEpoch();
+    const marking = store.startMarking();
+    for (const { hash } of kept) marking.mark(hash);
+    const list = [...this.blobs.values()].filter((known) => !kept.includes(known));
+    const changes = list.map((known) => {
+      if (known.durable === "there") known.durable = "unknown";
+      known.written = false;
+      return this.#begin(known);
+    });
+    try {
+      for await (const { count } of marking.sweep({ before })) assert.ok(count > 0);
+    } finally {
+      marking.end();
+      for (const known of list) known.callCount -= 1;
+    }
+    for (const [index, known] of list.entries()) if (known.changes === changes[index]) known.deleted = true;
   }
 
   async delete(store: BlobStore, list: readonly Known[]): Promise<void> {
@@ -105,22 +155,29 @@ export class Model {
   }
 }
 
-/** Steps of puts, deletions, syncs and compactions, some of them at once. */
+/** Steps of puts, touches, deletions, collections, syncs and compactions, some of them at once. */
 export async function work(model: Model, store: PackBlobStore, random: Prng, stepCount: number): Promise<void> {
   let open: Promise<void>[] = [];
+  let collecting = false;
   for (let step = 0; step < stepCount; step++) {
     const dice = random.float();
-    if (dice < 0.55) {
-      const count = 1 + random.below(6);
-      for (let index = 0; index < count; index++) {
-        const salt = random.below(60);
-        const size = [40, 300, 900, 2_500, 6_000][salt % 5] as number;
-        open.push(model.put(store, salt % 2 === 0 ? noise(size, salt) : prose(size, salt)));
-      }
-    } else if (dice < 0.75) {
-      const there = [...model.blobs.values()];
-      if (there.length > 0) open.push(model.delete(store, random.shuffle(there).slice(0, 1 + random.below(12))));
-    } else if (dice < 0.92) {
+    const some = (count: number) => random.shuffle([...model.blobs.values()]).slice(0, count);
+    if (dice < 0.4) {
+      for (let count = 1 + random.below(6); count > 0; count--) open.push(model.put(store, content(random)));
+    } else if (dice < 0.55) {
+      const contents = new Map(
+        Array.from({ length: 1 + random.below(6) }, () => content(random)).map((b) => [hashOf(b).join(), b]),
+      );
+      open.push(model.putStored(store, [...contents.values()], random.chance(0.4)));
+    } else if (dice < 0.6) {
+      open.push(model.touch(store, some(8)));
+    } else if (dice < 0.73) {
+      const gone = some(1 + random.below(12));
+      if (gone.length > 0) open.push(model.delete(store, gone));
+    } else if (dice < 0.8 && !collecting) {
+      collecting = true;
+      open.push(model.collect(store, some(10 + random.below(20))).finally(() => (collecting = false)));
+    } else if (dice < 0.93) {
       open.push(model.sync(store));
     } else {
       open.push(store.compact());
@@ -133,6 +190,30 @@ export async function work(model: Model, store: PackBlobStore, random: Prng, ste
   await Promise.all(open);
 }
 
+/** One of few contents, so that they come again. */
+function content(random: Prng): Uint8Array {
+  const salt = random.below(60);
+  const size = [40, 300, 900, 2_500, 6_000][salt % 5] as number;
+  return salt % 2 === 0 ? noise(size, salt) : prose(size, salt);
+}
+
 export function isError(code: string): (error: unknown) => boolean {
   return (error) => error instanceof HoldfastError && error.code === code;
+}
+
+/** What one round of `verify` finds. */
+export interface Verified {
+  readonly damages: string[];
+  /** In hexadecimal digits. */
+  readonly hashes: string[];
+}
+
+/** Reads everything once. */
+export async function verified(store: PackBlobStore): Promise<Verified> {
+  const all: Verified = { damages: [], hashes: [] };
+  for await (const { damages, damagedBlobs } of store.verify()) {
+    all.damages.push(...damages);
+    all.hashes.push(...damagedBlobs.map((hash) => toHex(hash)));
+  }
+  return all;
 }

@@ -345,7 +345,7 @@ class Recovery {
       this.#owed.push({ pack: pack.number, offset });
       return false;
     }
-    this.#state.settle(index.add(hash), pack.number, offset, storedSize, rawSize);
+    this.#state.settle(index.add(hash, this.#state.epoch), pack.number, offset, storedSize, rawSize);
     return true;
   }
 

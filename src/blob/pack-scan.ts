@@ -26,7 +26,7 @@ export type ScanItem =
 /** Everything from `from` to `to`, in order and without gaps. The arrays stay valid. */
 export async function* scanPack(
   digest: Digest,
-  file: DiskFile,
+  file: Pick<DiskFile, "read">,
   salt: number,
   from: number,
   to: number,
@@ -70,12 +70,12 @@ async function findRecord(digest: Digest, window: Window, salt: number, from: nu
 
 /** A part of a file in memory, read ahead. */
 class Window {
-  readonly #file: DiskFile;
+  readonly #file: Pick<DiskFile, "read">;
   readonly #end: number;
   #bytes: Uint8Array = new Uint8Array(0);
   #offset = 0;
 
-  constructor(file: DiskFile, end: number) {
+  constructor(file: Pick<DiskFile, "read">, end: number) {
     this.#file = file;
     this.#end = end;
   }

@@ -34,8 +34,10 @@ export class Pack {
   contents: PackContents | undefined;
   /** Nothing is appended any more. */
   sealed = false;
-  /** Something in it cannot be read: it is kept as it is, and not rewritten. */
+  /** A part of it that may have held anything cannot be read: it is kept as it is, and not rewritten. */
   damaged = false;
+  /** Blobs in it that are known to be damaged. Until they are put anew or deleted it is not rewritten either. */
+  damagedCount = 0;
   /** It is about to be removed; nothing in it is of use any more. */
   retiring = false;
   file: DiskFile | undefined;

@@ -5,6 +5,7 @@ import type { Env } from "../base/index.ts";
 import { nextTurn, NodeDigest } from "../host/index.ts";
 import { Simulator } from "../sim/index.ts";
 import type { Machine } from "../sim/index.ts";
+import { stored } from "./collection.suite.ts";
 import { hashOf, noise, prose } from "./conformance.suite.ts";
 import { PackBlobStore } from "./index.ts";
 import type { PackOptions } from "./pack-state.ts";
@@ -200,6 +201,8 @@ test("options out of bounds are invalid", async () => {
     { packSizeMax: 2 ** 31 },
     { packSizeMax: 5_000.5 },
     { fileCountMax: 0 },
+    { compactionRate: 0 },
+    { compactionRate: Number.NaN },
   ]) {
     await assert.rejects(PackBlobStore.open(env, "blobs", options), isError("invalid"));
   }
@@ -219,5 +222,108 @@ test("reopening appends to the newest pack and reads no bodies after a clean clo
     assert.equal(store.status().packCount, 1);
     assert.equal(store.status().blobCount, 5);
     await store.close();
+  });
+});
+
+test("blobs that are put together in their stored form are one write, however large", async () => {
+  await withStore({}, async (store, _env, machine) => {
+    await store.put(hashOf(noise(10, 0)), noise(10, 0));
+    const counts = counting(machine);
+    await store.putStored(Array.from({ length: 30 }, (_, salt) => stored(noise(120_000, salt))));
+    assert.equal(counts["write"], 1);
+    assert.equal(store.status().blobCount, 31);
+  });
+});
+
+/** Packs of which nine blobs of ten are deleted. */
+async function garbage(store: PackBlobStore, packCount: number): Promise<Uint8Array[]> {
+  const blobs = Array.from({ length: 32 * packCount }, (_, salt) => noise(2_000, salt));
+  for (const blob of blobs) await store.put(hashOf(blob), blob.slice());
+  await store.sync();
+  await store.delete(blobs.filter((_, index) => index % 10 !== 0).map(hashOf));
+  await store.sync();
+  return blobs.filter((_, index) => index % 10 === 0);
+}
+
+test("compaction keeps to its rate in the background, and hurries when somebody waits or garbage grows", async () => {
+  const packSizeMax = 65_536;
+  const times: number[] = [];
+  for (const [packCount, compactionRate, hurry] of [
+    [4, 100_000, false],
+    [4, 100_000, true],
+    [12, 100_000, false],
+    [4, Number.POSITIVE_INFINITY, false],
+  ] as const) {
+    await withStore({ packSizeMax, compress: false, compactionRate }, async (store, env) => {
+      const stay = await garbage(store, packCount);
+      const start = env.clock.monotonicMs();
+      if (hurry) await store.compact();
+      while (store.status().packCount > 2) await wait(env, 1);
+      times.push(env.clock.monotonicMs() - start);
+      for (const blob of stay) assert.deepEqual(await store.get(hashOf(blob)), blob);
+      const closing = env.clock.monotonicMs();
+      await store.close();
+      assert.ok(env.clock.monotonicMs() - closing < 100, "closing waits for no pause");
+    });
+  }
+  const [slow = 0, hurried = 0, large = 0, fast = 0] = times;
+  // Some 65 kB read and 7 kB written for each pack, at 100 kB a second.
+  assert.ok(slow > 700, `${slow} ms`);
+  assert.ok(hurried < 200, `${hurried} ms`);
+  assert.ok(fast < 200, `${fast} ms`);
+  assert.ok(large < 8_000, `${large} ms for three times as much`);
+});
+
+test("a store can be closed in the middle of a pause of compaction", async () => {
+  await withStore({ packSizeMax: 65_536, compress: false, compactionRate: 1_000 }, async (store, env) => {
+    const stay = await garbage(store, 3);
+    await wait(env, 1_000);
+    for (const blob of stay) assert.deepEqual(await store.get(hashOf(blob)), blob);
+    const start = env.clock.monotonicMs();
+    await store.close();
+    assert.ok(env.clock.monotonicMs() - start < 100);
+  });
+});
+
+test("verify keeps to its rate, names nothing that is whole, and holds up neither compaction nor closing", async () => {
+  await withStore({ packSizeMax: 65_536, compress: false }, async (store, env) => {
+    const blobs = Array.from({ length: 150 }, (_, salt) => noise(2_000, salt));
+    for (const blob of blobs) await store.put(hashOf(blob), blob.slice());
+    await store.sync();
+    let start = env.clock.monotonicMs();
+    let [count, reports] = [0, 0];
+    for await (const report of store.verify({ rate: 100_000 })) {
+      count += report.count;
+      reports += 1;
+      assert.deepEqual([report.damages, report.damagedBlobs], [[], []]);
+    }
+    assert.equal(count, 150);
+    const tookMs = env.clock.monotonicMs() - start;
+    assert.ok(tookMs > 2_500 && tookMs < 4_000, `${tookMs} ms for 310 kB`);
+    assert.ok(reports >= 2, "it reports every second");
+    // Everything moves while it reads.
+    const verifying = (async () => {
+      for await (const report of store.verify({ rate: 100_000 })) {
+        assert.deepEqual([report.damages, report.damagedBlobs], [[], []]);
+      }
+    })();
+    await wait(env, 500);
+    start = env.clock.monotonicMs();
+    await store.delete(blobs.filter((_, index) => index % 3 > 0).map(hashOf));
+    await store.putStored(Array.from({ length: 20 }, (_, salt) => stored(noise(1_500, 1_000 + salt))));
+    await store.compact();
+    assert.ok(env.clock.monotonicMs() - start < 500, "compaction waited for verify");
+    await verifying;
+    const again = store.verify({ rate: 1_000 })[Symbol.asyncIterator]();
+    await again.next();
+    const next = again.next();
+    await wait(env, 100);
+    start = env.clock.monotonicMs();
+    await store.close();
+    assert.ok(env.clock.monotonicMs() - start < 500);
+    await assert.rejects(next, isError("unavailable"));
+    await assert.rejects(async () => {
+      for await (const _ of store.verify({ rate: 0 }));
+    }, isError("invalid"));
   });
 });

@@ -12,23 +12,27 @@
  * 4. A record known to be damaged does not count as the blob: `has` denies it, and a put writes it anew.
  */
 import { deferred, HoldfastError, toHex } from "../base/index.ts";
-import { checkPut } from "./check.ts";
+import { checkPut, checkPutStored } from "./check.ts";
+import type { CollectableStore, Marking } from "./collection.ts";
+import { checkRate } from "./pace.ts";
 import { Compactor } from "./pack-compactor.ts";
 import { recordHeaderSize } from "./pack-format.ts";
 import type { Location } from "./pack-format.ts";
-import { openRecord } from "./pack-record.ts";
+import { PackMarking } from "./pack-marking.ts";
+import { openRecord, openStored } from "./pack-record.ts";
 import { recoverPacks } from "./pack-recovery.ts";
 import type { Pack } from "./pack-set.ts";
 import type { PackEnv, PackOptions, PackState } from "./pack-state.ts";
 import { verifyPacks } from "./pack-verifier.ts";
 import type { VerifyOptions, VerifyReport } from "./pack-verifier.ts";
 import { PackWriter } from "./pack-writer.ts";
-import type { BlobStore, Hash } from "./store.ts";
+import type { ChunkStore, Hash, NamedBlob, StoredBlob } from "./store.ts";
 
 const packSizeMin = 4_096;
 const packSizeDefault = 67_108_864;
 const packSizeLimit = 1_073_741_824;
 const fileCountDefault = 64;
+const compactionRateDefault = 67_108_864;
 
 export interface PackStatus {
   readonly blobCount: number;
@@ -41,7 +45,7 @@ export interface PackStatus {
   readonly writtenSize: number;
 }
 
-export class PackBlobStore implements BlobStore {
+export class PackBlobStore implements ChunkStore, CollectableStore {
   readonly #state: PackState;
   readonly #writer: PackWriter;
   readonly #compactor: Compactor;
@@ -61,6 +65,7 @@ export class PackBlobStore implements BlobStore {
    */
   static async open(env: PackEnv, directory: string, options: PackOptions = {}): Promise<PackBlobStore> {
     const { packSizeMax = packSizeDefault, compress = true, fileCountMax = fileCountDefault } = options;
+    const { compactionRate = compactionRateDefault } = options;
     if (!Number.isSafeInteger(packSizeMax) || packSizeMax < packSizeMin || packSizeMax > packSizeLimit) {
       throw new HoldfastError(
         "invalid",
@@ -70,7 +75,9 @@ export class PackBlobStore implements BlobStore {
     if (!Number.isSafeInteger(fileCountMax) || fileCountMax < 1) {
       throw new HoldfastError("invalid", `fileCountMax is ${fileCountMax}; it must be a whole number from 1`);
     }
-    const { state, current, owed } = await recoverPacks(env, directory, { packSizeMax, compress, fileCountMax });
+    checkRate("compactionRate", compactionRate);
+    const all = { packSizeMax, compress, fileCountMax, compactionRate };
+    const { state, current, owed } = await recoverPacks(env, directory, all);
     return new PackBlobStore(state, new PackWriter(state, current, owed));
   }
 
@@ -95,27 +102,64 @@ export class PackBlobStore implements BlobStore {
   /** As the contract says. The caller bounds how many puts it has under way. */
   async put(hash: Hash, bytes: Uint8Array): Promise<void> {
     checkPut(hash, bytes);
+    const done = this.#put(hash, { size: bytes.length, compressed: false, bytes }, true);
+    this.#writer.begin();
+    return done;
+  }
+
+  /** As the contract says, in one write as far as they fit one. When some cannot be kept, others may be there. */
+  async putStored(blobs: readonly NamedBlob[]): Promise<void> {
+    for (const named of blobs) checkPutStored(named);
+    const all = blobs.map(({ hash, blob }) => this.#put(hash, blob, false));
+    this.#writer.begin();
+    await Promise.all(all);
+  }
+
+  async #put(hash: Hash, blob: StoredBlob, compressible: boolean): Promise<void> {
     this.#writer.check();
-    const { index } = this.#state;
+    const { index, epoch } = this.#state;
     const slot = index.find(hash);
-    if (slot < 0) return this.#writer.put(index.add(hash), hash, bytes, undefined);
+    if (slot < 0) return this.#writer.put(this.#state.addSlot(hash), hash, blob, { compressible, replaced: undefined });
     const deletion = this.#deletions.get(slot);
     if (deletion !== undefined) {
       // It was asked for before this put and waits for an earlier put: this one comes after both.
       await deletion;
-      return this.put(hash, bytes);
+      const done = this.#put(hash, blob, compressible);
+      this.#writer.begin();
+      return done;
     }
     const pending = this.#writer.pending.get(slot);
     if (pending !== undefined) return pending;
+    index.setEpoch(slot, epoch);
     if (!this.#state.isDamaged(slot)) return undefined;
     const replaced = { pack: index.packOf(slot), offset: index.offsetOf(slot) };
-    return this.#writer.put(slot, hash, bytes, replaced);
+    return this.#writer.put(slot, hash, blob, { compressible, replaced });
   }
 
   async get(hash: Hash): Promise<Uint8Array | undefined> {
-    const { index, packs, env } = this.#state;
+    const { digest } = this.#state.env;
+    const found = await this.#read(hash, (pack, offset, record) => openRecord(digest, pack.salt, offset, record, hash));
+    return found?.bytes;
+  }
+
+  async getStored(hash: Hash): Promise<StoredBlob | undefined> {
+    const { digest } = this.#state.env;
+    const found = await this.#read(hash, (pack, offset, record) => {
+      // Its checksums may be right all the same: only the content is not what its name says.
+      if (this.#state.isDamagedAt(pack.number, offset)) return { damage: "it was found so before" };
+      return openStored(digest, pack.salt, offset, record, hash);
+    });
+    return found?.blob;
+  }
+
+  /** What `open` makes of the blob's record; undefined if there is none. */
+  async #read<T extends object>(
+    hash: Hash,
+    open: (pack: Pack, offset: number, record: Uint8Array) => T | { readonly damage: string },
+  ): Promise<T | undefined> {
+    const { index, packs } = this.#state;
     for (;;) {
-      this.#checkOpen();
+      this.#state.checkOpen();
       const slot = index.find(hash);
       if (slot < 0) return undefined;
       const pending = this.#writer.pending.get(slot);
@@ -129,8 +173,8 @@ export class PackBlobStore implements BlobStore {
       let damage: string;
       try {
         const record = await packs.use(pack, (file) => file.read(offset, size));
-        const opened = openRecord(env.digest, pack.salt, offset, record, hash);
-        if ("bytes" in opened) return opened.bytes;
+        const opened = open(pack, offset, record);
+        if (!("damage" in opened)) return opened;
         damage = opened.damage;
       } catch (error) {
         if (!(error instanceof HoldfastError) || error.code !== "notFound") throw error;
@@ -148,9 +192,53 @@ export class PackBlobStore implements BlobStore {
   }
 
   async has(hash: Hash): Promise<boolean> {
-    this.#checkOpen();
-    const slot = this.#state.index.find(hash);
+    this.#state.checkOpen();
+    return this.#isSound(this.#state.index.find(hash));
+  }
+
+  /** Waits for puts and deletions of these blobs that are under way; then all are looked at in one turn. */
+  async touch(hashes: readonly Hash[]): Promise<readonly boolean[]> {
+    const { index } = this.#state;
+    this.#state.checkOpen();
+    for (let waited = true; waited;) {
+      waited = false;
+      for (const hash of hashes) {
+        const underWay = this.#underWay(index.find(hash));
+        if (underWay === undefined) continue;
+        await underWay.catch(() => {});
+        this.#state.checkOpen();
+        waited = true;
+      }
+    }
+    return hashes.map((hash) => {
+      const slot = index.find(hash);
+      const there = this.#isSound(slot);
+      if (there) index.setEpoch(slot, this.#state.epoch);
+      return there;
+    });
+  }
+
+  #isSound(slot: number): boolean {
     return slot >= 0 && this.#state.index.isPlaced(slot) && !this.#state.isDamaged(slot);
+  }
+
+  /** What a slot waits for. */
+  #underWay(slot: number): Promise<void> | undefined {
+    return slot < 0 ? undefined : (this.#deletions.get(slot) ?? this.#writer.pending.get(slot));
+  }
+
+  get epoch(): number {
+    return this.#state.epoch;
+  }
+
+  beginEpoch(): number {
+    this.#state.epoch += 1;
+    return this.#state.epoch;
+  }
+
+  startMarking(): Marking {
+    this.#state.checkOpen();
+    return new PackMarking(this.#state, this.#writer, () => this.#compactor.start());
   }
 
   /** Resolves also when the disk is too full to note the deletion; then `sync` fails with `exhausted` until it is. */
@@ -183,9 +271,7 @@ export class PackBlobStore implements BlobStore {
       const slot = index.find(hash);
       // A put that was asked for after this deletion stays.
       if (slot < 0 || this.#writer.pending.has(slot)) continue;
-      locations.push({ pack: index.packOf(slot), offset: index.offsetOf(slot) });
-      this.#state.release(slot);
-      index.remove(slot);
+      locations.push(this.#state.forget(slot));
     }
     return locations;
   }
@@ -198,7 +284,7 @@ export class PackBlobStore implements BlobStore {
   async *list(): AsyncIterable<{ readonly hash: Hash; readonly size: number }> {
     const { index } = this.#state;
     for (let slot = 0; slot < index.slotCount; slot++) {
-      this.#checkOpen();
+      this.#state.checkOpen();
       if (index.isPlaced(slot)) yield { hash: index.hashOf(slot), size: index.rawSizeOf(slot) };
     }
   }
@@ -210,16 +296,19 @@ export class PackBlobStore implements BlobStore {
   }
 
   /**
-   * Reads everything and reports from time to time. Ends with `cancelled` or `timeout` when `signal` aborts. While the
-   * caller thinks about a report its pack is not removed, and `close` may wait: finish the iteration, or leave its loop.
+   * Reads everything that there is at the beginning and reports from time to time, while puts, deletions and compaction
+   * go on; what they write meanwhile may be left to the next time. Ends with `cancelled` or `timeout` when `signal`
+   * aborts, and with `unavailable` when the store is closed.
    */
   async *verify(options: VerifyOptions = {}): AsyncIterable<VerifyReport> {
-    this.#checkOpen();
+    checkRate("rate", options.rate ?? Number.POSITIVE_INFINITY);
+    this.#state.checkOpen();
     yield* verifyPacks(this.#state, options);
   }
 
   /** Makes everything durable if that is possible, and closes all files. */
   close(): Promise<void> {
+    this.#state.closing = true;
     this.#closing ??= this.#close();
     return this.#closing;
   }
@@ -227,10 +316,5 @@ export class PackBlobStore implements BlobStore {
   async #close(): Promise<void> {
     await this.#compactor.stop();
     await this.#writer.close();
-  }
-
-  #checkOpen(): void {
-    if (this.#closing === undefined) return;
-    throw new HoldfastError("unavailable", `the pack store ${this.#state.packs.directory} is closed`);
   }
 }

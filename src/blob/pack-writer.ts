@@ -23,7 +23,7 @@ import type { Location, RecordHeader, RecordType } from "./pack-format.ts";
 import { Pack } from "./pack-set.ts";
 import { sliceMs } from "./pack-state.ts";
 import type { PackState } from "./pack-state.ts";
-import type { Hash } from "./store.ts";
+import type { Hash, StoredBlob } from "./store.ts";
 
 /** Bytes of blobs in one write, unless a single blob is larger. */
 const batchSizeMax = 4_194_304;
@@ -39,7 +39,9 @@ interface PutItem extends Waiter {
   readonly kind: "put";
   readonly slot: number;
   readonly hash: Hash;
-  readonly bytes: Uint8Array;
+  readonly blob: StoredBlob;
+  /** Whether it may be compressed before it is written. */
+  readonly compressible: boolean;
   /** The damaged record that this one replaces. */
   readonly replaced: Location | undefined;
 }
@@ -111,13 +113,26 @@ export class PackWriter {
     if (this.#closed) throw new HoldfastError("unavailable", `the pack store ${this.#directory} is closed`);
   }
 
-  /** Writes the blob of a slot that has no record, or whose record `replaced` is damaged. */
-  put(slot: number, hash: Hash, bytes: Uint8Array, replaced: Location | undefined): Promise<void> {
+  /**
+   * Has the blob of a slot written that has no record, or whose record `replaced` is damaged. `begin` follows: what is
+   * put before it joins one write, as far as that takes it.
+   */
+  put(
+    slot: number,
+    hash: Hash,
+    blob: StoredBlob,
+    options: { readonly compressible: boolean; readonly replaced: Location | undefined },
+  ): Promise<void> {
     const promise = new Promise<void>((resolve, reject) => {
-      this.#enqueue({ kind: "put", slot, hash, bytes, replaced, resolve, reject }, bytes.length);
+      this.#enqueue({ kind: "put", slot, hash, blob, ...options, resolve, reject }, blob.bytes.length);
     });
     this.pending.set(slot, promise);
     return promise;
+  }
+
+  /** Lets the writing of what has been put begin. */
+  begin(): void {
+    this.#wake(this.#queueSize);
   }
 
   /** Waits for the puts under way of these slots, however they end. */
@@ -133,6 +148,7 @@ export class PackWriter {
         const waiter = index === moves.length - 1 ? { resolve, reject } : undefined;
         this.#enqueue({ kind: "move", ...move, waiter }, move.body.length);
       }
+      this.begin();
     });
   }
 
@@ -205,7 +221,6 @@ export class PackWriter {
   #enqueue(item: Item, size: number): void {
     this.#queue.push(item);
     this.#queueSize += size;
-    this.#wake(this.#queueSize);
   }
 
   /** Writes at the end of the turn, with all that is asked for until then; at once if that is much already. */
@@ -251,7 +266,7 @@ export class PackWriter {
     let size = 0;
     let count = 0;
     for (const item of this.#queue) {
-      const itemSize = item.kind === "put" ? item.bytes.length : item.body.length;
+      const itemSize = item.kind === "put" ? item.blob.bytes.length : item.body.length;
       if (count > 0 && size + itemSize > sizeMax) break;
       size += itemSize;
       count += 1;
@@ -277,12 +292,13 @@ export class PackWriter {
   }
 
   #encode(item: PutItem): Prepared {
-    const { bytes, hash } = item;
+    const { hash, blob } = item;
     const { digest } = this.#state.env;
-    const small = this.#compressor?.compress(bytes);
-    const body = small ?? bytes;
-    const type: RecordType = small === undefined ? recordTypes.blob : recordTypes.zstd;
-    const header = { type, bodyCrc: digest.crc32(body), storedSize: body.length, rawSize: bytes.length, hash };
+    const small = item.compressible ? this.#compressor?.compress(blob.bytes) : undefined;
+    const body = small ?? blob.bytes;
+    const compressed = blob.compressed || small !== undefined;
+    const type: RecordType = compressed ? recordTypes.zstd : recordTypes.blob;
+    const header = { type, bodyCrc: digest.crc32(body), storedSize: body.length, rawSize: blob.size, hash };
     return { item, header, body };
   }
 
@@ -357,6 +373,8 @@ export class PackWriter {
         continue;
       }
       const slot = item.kind === "put" ? item.slot : state.index.find(header.hash);
+      // Whoever waits for the put is told of it now. What moves was put when it was put.
+      if (item.kind === "put") state.index.setEpoch(slot, state.epoch);
       if (item.kind === "move" || item.replaced !== undefined) state.release(slot);
       state.settle(slot, pack.number, offset, header.storedSize, header.rawSize);
     }
@@ -530,7 +548,7 @@ export class PackWriter {
       if (pack.contents === undefined || pack.file === undefined || this.#failure !== undefined) return;
       // Only a synced record can be left over: everything else has been waited for.
       if (pack.syncedSize < pack.size) await syncPack(pack);
-      if (!pack.damaged) {
+      if (!pack.damaged && pack.damagedCount === 0) {
         const bytes = pack.contents.encode(env.digest, pack.id, pack.size);
         await writeDurably(this.#state, pack.indexPath, bytes);
       }

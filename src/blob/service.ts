@@ -8,7 +8,8 @@ import { bytes, embed, HoldfastError, message, repeated, toHex, uint32 } from ".
 import type { Env, Infer } from "../base/index.ts";
 import { contract, implement, serverStream } from "../rpc/index.ts";
 import type { Service } from "../rpc/index.ts";
-import { hashSize } from "./check.ts";
+import { PartGatherer } from "./blob-parts.ts";
+import { checkHash } from "./check.ts";
 import type { BlobStore, Hash } from "./store.ts";
 
 const GetRequest = message("holdfast.blob.GetRequest", { hashes: repeated(bytes(1)) });
@@ -28,11 +29,6 @@ export const BlobService = contract("holdfast.blob.Blobs", {
 
 /** Hashes of one request. */
 export const getCountMax = 1_024;
-/** Bytes of blobs after which a message is sent, and the longest part: on a slow line, too, one comes every few seconds. */
-const messageSizeMax = 65_536;
-/** What a part takes beside its bytes, so that many empty blobs do not make a message without end. */
-const partOverheadSize = 16;
-
 /**
  * Serves the blobs of a store. One blob at a time is in memory for each call. A damaged blob is passed over like an
  * absent one, since whoever asks may have it from another member; the log says it.
@@ -40,49 +36,37 @@ const partOverheadSize = 16;
 export function blobService(env: Pick<Env, "logger">, store: Pick<BlobStore, "get">): Service {
   return implement(BlobService, {
     async *get({ hashes }, { signal, peer }) {
-      checkHashes(hashes);
-      let parts: Infer<typeof BlobPart>[] = [];
-      let size = 0;
+      checkHashes(hashes, getCountMax);
+      const gatherer = new PartGatherer<Infer<typeof BlobPart>>();
       for (const [index, hash] of hashes.entries()) {
         if (signal.aborted) return;
-        const blob = await soundBlob(env, store, hash, peer);
+        const blob = await sound(env, hash, peer, () => store.get(hash));
         if (blob === undefined) continue;
-        let at = 0;
-        do {
-          const part = blob.subarray(at, at + messageSizeMax);
-          if (size > 0 && size + part.length > messageSizeMax) {
-            yield { parts };
-            parts = [];
-            size = 0;
-          }
-          parts.push({ index, size: blob.length, bytes: part });
-          size += part.length + partOverheadSize;
-          at += part.length;
-        } while (at < blob.length);
+        const part = (some: Uint8Array) => ({ index, size: blob.length, bytes: some });
+        for (const parts of gatherer.add(blob, part)) yield { parts };
       }
-      if (parts.length > 0) yield { parts };
+      for (const parts of gatherer.rest()) yield { parts };
     },
   });
 }
 
-function checkHashes(hashes: readonly Hash[]): void {
-  if (hashes.length > getCountMax) {
-    throw new HoldfastError("invalid", `${hashes.length} blobs were asked for at once; the limit is ${getCountMax}`);
+/** Fails with `invalid` on what nobody may ask for at once. */
+export function checkHashes(hashes: readonly Hash[], countMax: number): void {
+  if (hashes.length > countMax) {
+    throw new HoldfastError("invalid", `${hashes.length} blobs were asked for at once; the limit is ${countMax}`);
   }
-  for (const hash of hashes) {
-    if (hash.length === hashSize) continue;
-    throw new HoldfastError("invalid", `a blob's hash is ${hash.length} bytes; a SHA-256 has ${hashSize}`);
-  }
+  for (const hash of hashes) checkHash(hash);
 }
 
-async function soundBlob(
+/** What `get` gives; undefined, and a line in the log, if it is damaged. */
+export async function sound<T>(
   env: Pick<Env, "logger">,
-  store: Pick<BlobStore, "get">,
   hash: Hash,
   peer: string,
-): Promise<Uint8Array | undefined> {
+  get: () => Promise<T | undefined>,
+): Promise<T | undefined> {
   try {
-    return await store.get(hash);
+    return await get();
   } catch (error) {
     if (!(error instanceof HoldfastError) || error.code !== "corrupt") throw error;
     env.logger.log("error", "a blob that another member asked for is damaged", {

@@ -30,3 +30,33 @@ export interface BlobStore {
   list(): AsyncIterable<{ readonly hash: Hash; readonly size: number }>;
   close(): Promise<void>;
 }
+
+/** A blob in the form in which it is kept and sent. The name is always that of the content. */
+export interface StoredBlob {
+  /** Bytes of the content. */
+  readonly size: number;
+  /** Whether `bytes` is a zstd frame of the content (RFC 8878) or the content itself. */
+  readonly compressed: boolean;
+  readonly bytes: Uint8Array;
+}
+
+export interface NamedBlob {
+  readonly hash: Hash;
+  readonly blob: StoredBlob;
+}
+
+/**
+ * A store of file chunks: blobs that come and go in their stored form, so that the work on the bytes (hashing,
+ * compressing, encrypting) is done elsewhere, and that are collected by marking.
+ */
+export interface ChunkStore extends BlobStore {
+  /**
+   * Keeps blobs that somebody else has hashed and compressed; the store does not look inside. What is here already and
+   * sound stays as it is and counts as put now. Resolves when `get` finds them all; durable after the next `sync`.
+   */
+  putStored(blobs: readonly NamedBlob[]): Promise<void>;
+  /** As it is kept, its checksum checked but not its hash; undefined if absent; `corrupt`, naming the place, if damaged. */
+  getStored(hash: Hash): Promise<StoredBlob | undefined>;
+  /** Which of the blobs are here and sound. Those count as put now, so that a collection under way leaves them. */
+  touch(hashes: readonly Hash[]): Promise<readonly boolean[]>;
+}
