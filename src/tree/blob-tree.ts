@@ -186,14 +186,14 @@ class BlobTree implements TreeEdit {
 
   #snapshot(root: Page, epoch: number): TreeSnapshot {
     this.#obsolete.hold(epoch);
-    return new BlobSnapshot(this.#cache, root, () => this.#obsolete.release(epoch));
+    return new BlobSnapshot(this.#cache, root, epoch, () => this.#obsolete.release(epoch));
   }
 
   async flush(options: FlushOptions = {}): Promise<Flushed> {
     assert(!this.#flushing, "a flush is under way; wait for it before the next");
     this.#flushing = true;
     try {
-      return await this.#store(options);
+      return options.state === undefined ? await this.#store(options) : await this.#storeFrozen(options.state, options);
     } finally {
       this.#flushing = false;
     }
@@ -210,19 +210,7 @@ class BlobTree implements TreeEdit {
     editor.flushedGeneration = editor.generation++;
     editor.dirtySize = 0;
     try {
-      const { blocks, size } = await this.#storeRoot(root, options);
-      for (const block of blocks) {
-        block.generation = 0;
-        this.#cache.admit(block);
-      }
-      this.#cache.trimOthers();
-      const hash = root.hash === "" ? null : hashBytes(root.hash);
-      return {
-        root: { hash, seed: this.#cache.seed, count: root.entryCount },
-        blobCount: blocks.length,
-        blobSize: size,
-        epoch,
-      };
+      return await this.#storeRoot(root, epoch, options);
     } catch (error) {
       // What was to be written is dirty still, whatever of it the store has taken.
       editor.flushedGeneration = generationBefore;
@@ -231,7 +219,33 @@ class BlobTree implements TreeEdit {
     }
   }
 
-  async #storeRoot(root: Page, options: FlushOptions): Promise<{ readonly blocks: Block[]; readonly size: number }> {
+  /**
+   * The running edit shares pages with the frozen state, which become clean under it: so this ends an epoch too. They are
+   * counted in `dirtySize` until the next flush, which is too much and does no harm.
+   */
+  async #storeFrozen(state: TreeSnapshot, options: FlushOptions): Promise<Flushed> {
+    assert(state instanceof BlobSnapshot && state.cache === this.#cache, "the state was frozen from another tree");
+    this.#obsolete.beginFlush();
+    return this.#storeRoot(state.page(), state.epoch, options);
+  }
+
+  async #storeRoot(root: Page, epoch: number, options: FlushOptions): Promise<Flushed> {
+    const { blocks, size } = await this.#storeBlocks(root, options);
+    for (const block of blocks) {
+      block.generation = 0;
+      this.#cache.admit(block);
+    }
+    this.#cache.trimOthers();
+    const hash = root.hash === "" ? null : hashBytes(root.hash);
+    return {
+      root: { hash, seed: this.#cache.seed, count: root.entryCount },
+      blobCount: blocks.length,
+      blobSize: size,
+      epoch,
+    };
+  }
+
+  async #storeBlocks(root: Page, options: FlushOptions): Promise<{ readonly blocks: Block[]; readonly size: number }> {
     if (root.generation === 0) return { blocks: [], size: 0 };
     if (root.entryCount === 0) {
       // The empty state has no blob.
@@ -265,6 +279,10 @@ class BlobTree implements TreeEdit {
       this.#deletion = undefined;
     }
     return hashes.length;
+  }
+
+  forget({ epoch }: Pick<Flushed, "epoch">): number {
+    return this.#obsolete.forget(epoch);
   }
 
   async #delete(hashes: readonly Uint8Array[]): Promise<void> {

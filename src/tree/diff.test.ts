@@ -73,6 +73,54 @@ test("two states of one history, flushed or not, whatever the cache", async () =
   }
 });
 
+test("a range of two states, whatever its bounds", async () => {
+  for (let run = 0; run < 24 * scale; run++) {
+    const dice = new Dice(1_000 + run);
+    const store = new CountingBlobStore();
+    const tree = await openTree(env, store, emptyTree(seedOf("range")), {
+      cacheSizeMax: run % 3 === 0 ? 0 : 100_000_000,
+    });
+    edit(tree, dice, dice.roll(5_000));
+    if (run % 2 === 0) await tree.flush();
+    const before = tree.freeze();
+    for (let i = dice.roll(run % 4 === 0 ? 2_000 : 20); i > 0; i--) {
+      const key = utf8(`key/${dice.roll(3_000)}`);
+      await tree.prefetch([key]);
+      tree.set(key, utf8(`new ${dice.roll(2)}`));
+    }
+    if (run % 4 < 2) await tree.flush();
+    const after = tree.freeze();
+    const all = naiveDiff(await stateOf(before), await stateOf(after));
+    for (let i = 0; i < 12; i++) {
+      const bound = () => (dice.roll(6) === 0 ? undefined : utf8(`key/${dice.roll(3_100)}`.slice(0, 3 + dice.roll(6))));
+      const range = { start: bound(), end: bound() };
+      const inside = (line: string) => {
+        const key = line.split(" ")[0] as string;
+        return (
+          (range.start === undefined || key >= hex(range.start)) && (range.end === undefined || key < hex(range.end))
+        );
+      };
+      const name = `run ${run}, ${range.start && hex(range.start)} to ${range.end && hex(range.end)}`;
+      assert.deepEqual(await differences(before, after, { range }), all.filter(inside), name);
+    }
+  }
+});
+
+test("a range of a large difference is found without the rest of it", async () => {
+  const store = new CountingBlobStore();
+  const first = await openTree(env, store, emptyTree(seedOf("reads a range")));
+  for (let i = 0; i < 30_000; i++) first.set(utf8(`key/${String(i).padStart(6, "0")}`), utf8(String(i)));
+  const a = await first.flush();
+  for (let i = 0; i < 30_000; i += 10) first.set(utf8(`key/${String(i).padStart(6, "0")}`), utf8("changed"));
+  const b = await first.flush();
+  const second = await openTree(env, store, b.root);
+  store.getCount = 0;
+  const range = { start: utf8("key/015000"), end: utf8("key/015100") };
+  assert.equal((await differences(second.at(a.root), second.freeze(), { range })).length, 10);
+  // The paths to it, and what was asked for ahead of it.
+  assert.ok(store.getCount < 80, `${store.getCount} pages read`);
+});
+
 test("two trees with different seeds, and with nothing in common", async () => {
   const dice = new Dice(8);
   const snapshots: TreeSnapshot[] = [];

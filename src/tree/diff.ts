@@ -7,13 +7,16 @@
  * the head that begins first, or stands higher, is opened. Page boundaries depend on keys alone, so beside a difference
  * both sides soon have pages with equal beginnings again. States with different seeds share no page: then every entry
  * is compared, and the answer is right nevertheless.
+ *
+ * With a range both sides begin and end within it: a page is opened where the range begins in it, and a head beyond the
+ * end is none. Pages that begin before the range are still compared whole, which is right for equal ones.
  */
 import { compareBytes, throwIfAborted } from "../base/index.ts";
 import type { PageCache } from "./cache.ts";
 import { Page } from "./page.ts";
 import type { Block, LargeValue } from "./page.ts";
 import { BlobSnapshot } from "./snapshot.ts";
-import type { TreeSnapshot } from "./tree.ts";
+import type { TreeRange, TreeSnapshot } from "./tree.ts";
 
 const batchCountMax = 1_024;
 const batchSizeMax = 1_048_576;
@@ -33,16 +36,20 @@ export interface TreeDifference {
 export interface TreeDiffOptions {
   /** Leaves `before` and `after` empty where they are there, and large values unread. */
   readonly keysOnly?: boolean | undefined;
+  /** Only keys in this range. Default: all. */
+  readonly range?: TreeRange | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
 /** Differences in ascending key order, in batches, never empty. Both snapshots must stay unreleased meanwhile. */
 export async function* diff(
-  before: TreeSnapshot,
-  after: TreeSnapshot,
+  before: Omit<TreeSnapshot, "release">,
+  after: Omit<TreeSnapshot, "release">,
   options: TreeDiffOptions = {},
 ): AsyncIterableIterator<readonly TreeDifference[]> {
-  const sides = [new Side(internal(before)), new Side(internal(after))] as const;
+  const { range = {} } = options;
+  const sides = [new Side(internal(before), range), new Side(internal(after), range)] as const;
+  if (range.start !== undefined && range.end !== undefined && compareBytes(range.start, range.end) >= 0) return;
   try {
     for (;;) {
       throwIfAborted(options.signal);
@@ -60,7 +67,7 @@ export async function* diff(
   }
 }
 
-function internal(snapshot: TreeSnapshot): BlobSnapshot {
+function internal(snapshot: Omit<TreeSnapshot, "release">): BlobSnapshot {
   if (snapshot instanceof BlobSnapshot) return snapshot;
   throw new TypeError("diff compares snapshots of this tree's own making");
 }
@@ -94,6 +101,7 @@ interface Place {
 class Side {
   readonly cache: PageCache;
   readonly #snapshot: BlobSnapshot;
+  readonly #range: TreeRange;
   /**
    * The opened pages down to the head, how many entries or children each has (an evicted one does not know), and at
    * which of them the head is. Empty with `#started`: the side is over.
@@ -105,8 +113,9 @@ class Side {
   #ahead: readonly Page[] = [];
   #held: readonly Block[] = [];
 
-  constructor(snapshot: BlobSnapshot) {
+  constructor(snapshot: BlobSnapshot, range: TreeRange) {
     this.#snapshot = snapshot;
+    this.#range = range;
     this.cache = snapshot.cache;
   }
 
@@ -150,7 +159,10 @@ class Side {
     if (page === undefined) return undefined;
     page.used = true;
     const index = this.#indexes.at(-1) as number;
-    return { key: page.keyAt(index), page: page.level > 0 ? page.children[index] : undefined };
+    const key = page.keyAt(index);
+    // What begins beyond the end ends the side: everything after it does too.
+    if (this.#range.end !== undefined && compareBytes(key, this.#range.end) >= 0) return undefined;
+    return { key, page: page.level > 0 ? page.children[index] : undefined };
   }
 
   /** Where the head is, which is an entry. */
@@ -158,13 +170,14 @@ class Side {
     return { leaf: this.#pages.at(-1) as Page, index: this.#indexes.at(-1) as number };
   }
 
-  /** Puts the contents of the head, a resident page, in its place. */
+  /** Puts the contents of the head, a resident page, in its place, as far as they are not before the range. */
   open(page: Page): void {
+    const { start } = this.#range;
     this.#started = true;
     page.used = true;
     this.#pages.push(page);
     this.#counts.push(page.slots.length);
-    this.#indexes.push(0);
+    this.#indexes.push(start === undefined ? 0 : page.level > 0 ? page.childIndex(start) : page.lowerBound(start));
     this.#leave();
   }
 

@@ -1,7 +1,7 @@
 /** Flush and collection: while edits go on, through failures, and never deleting what somebody needs. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { AssertionError, deferred } from "../base/index.ts";
+import { AssertionError, deferred, HoldfastError } from "../base/index.ts";
 import { naiveTree } from "./canonical.suite.ts";
 import { CountingBlobStore, Dice, env, hex, loading, scale, seedOf, utf8 } from "./fixture.suite.ts";
 import { emptyTree, openTree, reachable, verify } from "./index.ts";
@@ -229,4 +229,74 @@ test("reachable names every blob once, reads no leaf without need, and leaves ou
   assert.deepEqual(await list(emptyTree(plain.root.seed)), []);
   store.blobs.delete(hex(later.root.hash!));
   await assert.rejects(list(later.root), { code: "notFound" });
+});
+
+test("a frozen state is written under the root that it has, and nothing is deleted that it or the present one needs", async () => {
+  for (let run = 0; run < 20 * scale; run++) {
+    const dice = new Dice(run);
+    const store = new CountingBlobStore();
+    const tree = await opened(store, `frozen ${run}`);
+    // So few values that pages come to be what they were before.
+    const edit = () => {
+      for (let count = dice.roll(12); count > 0; count--) {
+        const key = utf8(`key/${dice.roll(run % 2 === 0 ? 40 : 400)}`);
+        if (dice.roll(4) === 0) tree.remove(key);
+        else tree.set(key, utf8(`value ${dice.roll(2)}`));
+      }
+    };
+    fill(tree, 300);
+    let kept: readonly Flushed[] = [];
+    const waiting: TreeSnapshot[] = [];
+    const readers: { readonly snapshot: TreeSnapshot; readonly root: string | null }[] = [];
+    const flush = async (state: TreeSnapshot | undefined) => {
+      store.beforePut = () => {
+        if (dice.roll(6) === 0) edit();
+        if (dice.roll(150) === 0) throw new HoldfastError("exhausted", "full");
+      };
+      try {
+        const flushed = await tree.flush({ state, sliceMs: 0 });
+        if (state !== undefined) {
+          assert.equal(hex(flushed.root.hash!), (await twinOf(state, flushed.root.seed)).root);
+          waiting.shift()?.release();
+        }
+        const [last] = kept;
+        if (last !== undefined) await tree.collect(last);
+        kept = [flushed, ...kept.slice(0, 1)];
+      } catch (error) {
+        assert.ok(error instanceof HoldfastError && error.code === "exhausted", String(error));
+      }
+    };
+    for (let step = 0; step < 60; step++) {
+      edit();
+      const what = dice.roll(6);
+      if (what === 0) waiting.push(tree.freeze());
+      else if (what === 1 && waiting.length === 0) await flush(undefined);
+      else if (what === 2 || what === 3) await flush(waiting[0]);
+      else if (what === 4 && readers.length < 3) {
+        const snapshot = tree.freeze();
+        readers.push({ snapshot, root: (await twinOf(snapshot, seedOf(`frozen ${run}`))).root });
+      } else if (what === 5) readers.shift()?.snapshot.release();
+      for (const { root } of kept) await checkStored(store, root);
+      tree.trimCache();
+    }
+    for (const { snapshot, root } of readers) {
+      assert.equal((await twinOf(snapshot, seedOf(`frozen ${run}`))).root, root);
+    }
+  }
+});
+
+test("what is forgotten is not collected, held or not", async () => {
+  const store = new CountingBlobStore();
+  const tree = await opened(store);
+  fill(tree, 500);
+  const first = await tree.flush();
+  const held = tree.freeze();
+  fill(tree, 250);
+  tree.set(utf8("key/1"), utf8("changed"));
+  const second = await tree.flush();
+  assert.ok(tree.forget(second) > 0);
+  assert.equal(tree.forget(second), 0);
+  held.release();
+  assert.equal(await tree.collect(second), 0);
+  await checkStored(store, first.root);
 });

@@ -1,14 +1,16 @@
 /**
  * Which blobs may be deleted: those that were in a flushed root and are in no later one, once no snapshot needs them.
  *
- * Time is counted in epochs: flush number n ends epoch n - 1 and gives root n. A block that leaves the state in epoch n
- * is in root n and not in root n + 1. A snapshot taken in epoch n reads root n, what was changed since, and nothing
- * that left before; so it needs what leaves in epoch n or later.
+ * Time is counted in epochs: flush number n ends epoch n - 1. A block that leaves the state in epoch n was in it when
+ * that epoch began. A state that was frozen, or flushed, in epoch n has nothing that left before; so it needs what leaves
+ * in epoch n or later. A flush may also write a state that was frozen in an earlier epoch: then that epoch is its own.
  *
  * Invariants:
- *  1. A hash in `#epochs` is not in the newest root: `written` takes a hash out that a flush has encoded again.
+ *  1. A hash in `#epochs` is not in the running state as it was when the last flush began: `written` takes a hash out
+ *     that a flush has encoded again, and a block becomes clean only by a flush that began when all blocks of the same
+ *     hash that left before were in `#epochs`.
  *  2. Hence, and because a hash occurs at most once in a root (page.ts, invariant 5), a hash that is neither held nor
- *     younger than a durable root is needed by nobody.
+ *     younger than a durable root is needed by nobody who reads a state of this process.
  */
 import type { HashText } from "./format.ts";
 import type { Block } from "./page.ts";
@@ -56,7 +58,15 @@ export class ObsoleteBlobs {
 
   /** Hands over, once, all that left before `epoch` and before anything that is held. */
   take(epoch: number): HashText[] {
-    const before = Math.min(epoch, ...this.#held.keys());
+    return this.#takeBefore(Math.min(epoch, ...this.#held.keys()));
+  }
+
+  /** Forgets all that left before `epoch`, held or not; says how many. */
+  forget(epoch: number): number {
+    return this.#takeBefore(epoch).length;
+  }
+
+  #takeBefore(before: number): HashText[] {
     const taken: HashText[] = [];
     for (const [hash, left] of this.#epochs) {
       if (left >= before) continue;

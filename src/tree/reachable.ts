@@ -14,10 +14,13 @@ const batchCountMax = 1_024;
 
 export interface ReachableOptions {
   /**
-   * Whether everything below this page is known already, the page included: then it is left out. Whoever marks several
-   * roots passes those over that an earlier root has in common.
+   * Whether everything below this blob is known already, the blob included: then it is left out. Whoever marks several
+   * roots passes those over that an earlier root has in common. Asked once for each blob, before what is below it is
+   * read, so that it may be what marks; what it throws ends the walk.
    */
   readonly known?: ((hash: Hash) => boolean) | undefined;
+  /** Called before pages are read, with their count: resolves when they may be, which limits the rate. */
+  readonly pace?: ((count: number) => Promise<void> | undefined) | undefined;
   /** The state is here in part only: a page that cannot be read is passed over, with what is below it. */
   readonly partial?: boolean | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -38,6 +41,8 @@ export async function* reachable(
   while (pages.length > 0) {
     throwIfAborted(options.signal);
     const reading = pages.splice(-parallelCount);
+    const paced = options.pace?.(reading.length);
+    if (paced !== undefined) await paced;
     await Promise.all(reading.map((page) => read(blobs, page, root.seed).catch(passOver(options))));
     for (const page of reading) {
       for (const child of page.children) {
@@ -46,7 +51,11 @@ export async function* reachable(
         batch.push(hash);
         if (child.level > 0 || child.largeCount > 0) pages.push(child);
       }
-      for (const large of page.larges ?? []) if (large !== undefined) batch.push(hashBytes(large.hash));
+      for (const large of page.larges ?? []) {
+        if (large === undefined) continue;
+        const hash = hashBytes(large.hash);
+        if (options.known?.(hash) !== true) batch.push(hash);
+      }
     }
     if (batch.length < batchCountMax) continue;
     yield batch;

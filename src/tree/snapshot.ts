@@ -15,12 +15,15 @@ const batchSizeMax = 1_048_576;
 const aheadCount = 16;
 
 export class BlobSnapshot implements TreeSnapshot {
+  /** It needs nothing that left the running state in an earlier one. @internal */
+  readonly epoch: number;
   readonly #cache: PageCache;
   readonly #root: Page;
   readonly #onRelease: () => void;
   #released = false;
 
-  constructor(cache: PageCache, root: Page, onRelease: () => void) {
+  constructor(cache: PageCache, root: Page, epoch: number, onRelease: () => void) {
+    this.epoch = epoch;
     this.#cache = cache;
     this.#root = root;
     this.#onRelease = onRelease;

@@ -82,6 +82,11 @@ export interface TreeOptions {
 export interface FlushOptions {
   /** How long it may work before it gives way to other work. Default 4 ms. */
   readonly sliceMs?: number;
+  /**
+   * A state frozen from this very tree and not released, to be written in the place of the present one. What it does not
+   * share with the present state is never deleted by `collect`, but left to a collection by mark and sweep.
+   */
+  readonly state?: TreeSnapshot | undefined;
 }
 
 /** What a flush wrote. Give it to `collect` once the checkpoint that holds `root` is durable. */
@@ -91,7 +96,7 @@ export interface Flushed {
   readonly blobCount: number;
   /** Their bytes. */
   readonly blobSize: number;
-  /** Counts the flushes of this tree, from 1. */
+  /** The root has nothing that left the state in an earlier epoch. Each flush begins one; counted from 1. */
   readonly epoch: number;
 }
 
@@ -142,8 +147,8 @@ export interface TreeEdit {
   at(root: TreeRoot): TreeSnapshot;
   /**
    * Writes what changed since the last flush, in slices, while edits go on, and syncs the store. The root is the state
-   * at the moment of the call. One flush at a time: calling it during another is a bug. If one fails, nothing is lost
-   * and the next writes it all.
+   * at the moment of the call, or the frozen one that is given. One flush at a time: calling it during another is a bug.
+   * If one fails, nothing is lost and the next writes it all.
    */
   flush(options?: FlushOptions): Promise<Flushed>;
   /**
@@ -152,4 +157,9 @@ export interface TreeEdit {
    * what was obsolete when the process ended, is left to a collection by mark and sweep (`reachable`).
    */
   collect(flushed: Flushed): Promise<number>;
+  /**
+   * Leaves to a collection by mark and sweep what `collect` would delete, and what snapshots keep it from deleting; says
+   * how many blobs those are. For when somebody else may need them, of whom the tree does not know.
+   */
+  forget(flushed: Pick<Flushed, "epoch">): number;
 }

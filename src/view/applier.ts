@@ -136,7 +136,8 @@ export class Applier implements ApplyContext {
         const result = this.#applyOperation(command, index);
         if (result instanceof Refusal) {
           this.#rollBack();
-          return this.#finish(command, { ok: false, code: result.code, message: result.message });
+          const { code, message, final } = result;
+          return this.#finish(command, { ok: false, code, message, ...(final && { final }) });
         }
         results.push(result);
       }
@@ -246,10 +247,11 @@ export function toEncodedOutcome(
 
 /** The inverse; `corrupt` when the outcome has a code or results that this version does not know. */
 export function fromEncodedOutcome(views: readonly Pick<View, "result">[], encoded: EncodedOutcome): CommandOutcome {
-  const { code, message, sessionRefused, maybe } = encoded;
+  const { code, message, sessionRefused, maybe, final } = encoded;
   if (code !== "") {
     if (!isErrorCode(code)) throw new HoldfastError("corrupt", `a command was refused with the unknown code ${code}`);
-    return { ok: false, code, message, ...(sessionRefused && { sessionRefused }), ...(maybe && { maybe }) };
+    const flags = { ...(sessionRefused && { sessionRefused }), ...(maybe && { maybe }), ...(final && { final }) };
+    return { ok: false, code, message, ...flags };
   }
   if (encoded.results.length !== views.length) {
     throw new HoldfastError(

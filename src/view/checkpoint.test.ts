@@ -10,7 +10,7 @@ import type { LocalStore, OpenOptions } from "../member/index.ts";
 import { Simulator } from "../sim/index.ts";
 import type { Machine } from "../sim/index.ts";
 import { Member, rootText } from "./fixture.suite.ts";
-import { DiskCheckpoints, Replica } from "./index.ts";
+import { DiskCheckpoints, MemoryCheckpoints, Replica } from "./index.ts";
 import type { CheckpointRecord } from "./index.ts";
 
 interface World {
@@ -63,6 +63,25 @@ test("the newest two are kept, newest first, and their bytes are these", async (
       "98598280" +
       "08ac0210ac021880d095ffbc31" +
       `2220${"07".repeat(32)}2a10${"09".repeat(16)}3003`,
+  );
+});
+
+test("those that are asked for are kept beside the newest two, and a file says which snapshots are lacking", async () => {
+  const { machine, run } = simulate("beside");
+  const { env } = machine;
+  for (const store of [new DiskCheckpoints(env, "checkpoints"), new MemoryCheckpoints()]) {
+    for (const position of [5, 70, 300]) await run(store.save(record(position), { keep: new Set([5]) }));
+    const lacking = { ...record(400), lackingPins: [7, 300] };
+    await run(store.save(record(400), { keep: new Set([5, 70]), lackingPins: [7, 300] }));
+    assert.deepEqual(await run(store.load()), [lacking, record(300), record(70), record(5)]);
+    await run(store.save(record(500), { keep: new Set([70, 900]) }));
+    assert.deepEqual(await run(store.load()), [record(500), lacking, record(70)]);
+  }
+  const opened = await run(env.disk.open(file(400), "read"));
+  const bytes = await run(opened.read(0, 1_000));
+  assert.equal(
+    toHex(bytes.subarray(12)),
+    `0890031090031880d095ffbc312220${"07".repeat(32)}2a10${"09".repeat(16)}30033a0307ac02`,
   );
 });
 

@@ -1,6 +1,7 @@
 /**
  * Checkpoints on disk: what the log means up to a position, as the root of a tree whose pages are durable blobs. The
- * newest two are kept, so that a damaged file costs a longer replay and nothing else.
+ * newest two are kept, so that a damaged file costs a longer replay and nothing else; and those of snapshots whose root
+ * the log does not know yet (pins.ts).
  *
  * After a crash: a checkpoint file is complete under its name, or not there.
  *
@@ -13,6 +14,7 @@ import {
   HoldfastError,
   message,
   readUint32LE,
+  repeated,
   uint64,
   utf8Encode,
   writeUint32LE,
@@ -35,6 +37,22 @@ export const CheckpointRecord = message("holdfast.view.Checkpoint", {
 });
 export type CheckpointRecord = Infer<typeof CheckpointRecord>;
 
+/** What a file has behind the fields of the record: it is this member's alone. */
+const Notes = message("holdfast.view.CheckpointNotes", { lackingPins: repeated(uint64(7)) });
+
+/** A checkpoint as a member keeps it. */
+export interface KeptCheckpoint extends CheckpointRecord {
+  /** Revisions of snapshots whose pages are not all here; absent when there are none. */
+  readonly lackingPins?: readonly number[];
+}
+
+export interface SaveOptions {
+  /** Positions of checkpoints to be kept beside the newest two. Default: none. */
+  readonly keep?: ReadonlySet<number> | undefined;
+  /** Of the new one. Default: none. */
+  readonly lackingPins?: readonly number[] | undefined;
+}
+
 export function rootOf(record: CheckpointRecord): TreeRoot {
   return { hash: record.rootHash.length === 0 ? null : record.rootHash, seed: record.seed, count: record.count };
 }
@@ -42,9 +60,9 @@ export function rootOf(record: CheckpointRecord): TreeRoot {
 /** Where checkpoints are kept. */
 export interface CheckpointStore {
   /** Those that can be read, newest first. `corrupt` when there are some and none can be read. */
-  load(): Promise<readonly CheckpointRecord[]>;
-  /** Durable when it resolves; all but the newest two are forgotten. */
-  save(record: CheckpointRecord): Promise<void>;
+  load(): Promise<readonly KeptCheckpoint[]>;
+  /** Durable when it resolves; all but the newest two, and those to be kept beside them, are forgotten. */
+  save(record: CheckpointRecord, options?: SaveOptions): Promise<void>;
 }
 
 const magic = utf8Encode("HFCHECK1");
@@ -52,6 +70,14 @@ const namePattern = /^checkpoint-(\d{16})$/;
 
 function nameOf({ position }: Pick<CheckpointRecord, "position">): string {
   return `checkpoint-${String(position).padStart(16, "0")}`;
+}
+
+function positionOf(name: string): number {
+  return Number(namePattern.exec(name)?.[1]);
+}
+
+function withNotes(record: CheckpointRecord, lackingPins: readonly number[]): KeptCheckpoint {
+  return lackingPins.length === 0 ? record : { ...record, lackingPins };
 }
 
 export class DiskCheckpoints implements CheckpointStore {
@@ -68,8 +94,8 @@ export class DiskCheckpoints implements CheckpointStore {
     this.#directory = directory;
   }
 
-  async load(): Promise<readonly CheckpointRecord[]> {
-    const records: CheckpointRecord[] = [];
+  async load(): Promise<readonly KeptCheckpoint[]> {
+    const records: KeptCheckpoint[] = [];
     let damage: HoldfastError | undefined;
     for (const name of (await this.#names()).toReversed()) {
       try {
@@ -95,7 +121,7 @@ export class DiskCheckpoints implements CheckpointStore {
     }
   }
 
-  async #read(name: string): Promise<CheckpointRecord> {
+  async #read(name: string): Promise<KeptCheckpoint> {
     const { disk, digest } = this.#env;
     const path = `${this.#directory}/${name}`;
     const file = await disk.open(path, "read");
@@ -107,7 +133,7 @@ export class DiskCheckpoints implements CheckpointStore {
         equalBytes(whole.subarray(0, 8), magic) &&
         readUint32LE(whole, 8) === digest.crc32(body) &&
         name === nameOf(CheckpointRecord.decode(body));
-      if (sound) return CheckpointRecord.decode(body);
+      if (sound) return withNotes(CheckpointRecord.decode(body), Notes.decode(body).lackingPins);
     } finally {
       await file.close();
     }
@@ -117,10 +143,11 @@ export class DiskCheckpoints implements CheckpointStore {
     );
   }
 
-  async save(record: CheckpointRecord): Promise<void> {
+  async save(record: CheckpointRecord, options: SaveOptions = {}): Promise<void> {
     const { disk, digest } = this.#env;
     await this.#make();
-    const body = CheckpointRecord.encode(record);
+    const { lackingPins = [] } = options;
+    const body = concatBytes([CheckpointRecord.encode(record), Notes.encode({ lackingPins })]);
     const header = new Uint8Array(12);
     header.set(magic, 0);
     writeUint32LE(header, 8, digest.crc32(body));
@@ -136,10 +163,16 @@ export class DiskCheckpoints implements CheckpointStore {
     await disk.rename(`${path}.new`, path);
     await disk.syncDirectory(this.#directory);
     this.#damaged.delete(nameOf(record));
+    await this.#forget(options.keep);
+  }
+
+  async #forget(keep: ReadonlySet<number> = new Set()): Promise<void> {
+    const { disk } = this.#env;
     const names = await this.#names();
     // A damaged file is none of the two that are kept.
     const sound = names.filter((name) => !this.#damaged.has(name));
-    const old = [...names.filter((name) => this.#damaged.has(name)), ...sound.slice(0, -2)];
+    const beyond = sound.slice(0, -2).filter((name) => !keep.has(positionOf(name)));
+    const old = [...names.filter((name) => this.#damaged.has(name)), ...beyond];
     if (old.length === 0) return;
     for (const name of old) await disk.remove(`${this.#directory}/${name}`);
     this.#damaged.clear();
@@ -158,14 +191,17 @@ export class DiskCheckpoints implements CheckpointStore {
 
 /** For stores in memory. */
 export class MemoryCheckpoints implements CheckpointStore {
-  #records: CheckpointRecord[] = [];
+  #records: KeptCheckpoint[] = [];
 
-  load(): Promise<readonly CheckpointRecord[]> {
+  load(): Promise<readonly KeptCheckpoint[]> {
     return Promise.resolve(this.#records);
   }
 
-  save(record: CheckpointRecord): Promise<void> {
-    this.#records = [record, ...this.#records].slice(0, 2);
+  save(record: CheckpointRecord, options: SaveOptions = {}): Promise<void> {
+    const { keep, lackingPins = [] } = options;
+    const others = this.#records.filter(({ position }) => position !== record.position);
+    const all = [withNotes(record, lackingPins), ...others].toSorted((a, b) => b.position - a.position);
+    this.#records = all.filter(({ position }, index) => index < 2 || keep?.has(position) === true);
     return Promise.resolve();
   }
 }

@@ -1,38 +1,58 @@
 /**
- * When checkpoints are taken, and what happens then, in this order: the whole state is put in the tree and frozen; its
- * changed pages are written and synced; the checkpoint's record is made durable; pages that neither this checkpoint nor
- * the one before needs are deleted, and the log is trimmed to the one before.
+ * When checkpoints are taken, and what happens then, in this order: the states that snapshots pin and that wait to be
+ * written are, each as a checkpoint of its own; the whole state is put in the tree and frozen; its changed pages are
+ * written and synced; the checkpoint's record is made durable; pages that neither this checkpoint nor the one before
+ * needs are deleted, and the log is trimmed to the one before.
+ *
+ * Pages that a snapshot may need are not deleted then but left to a collection by mark and sweep, which begins here too,
+ * between two checkpoints.
  *
  * Installing a state that other members have made: its pages are here and durable; its record is made durable, and then
- * it takes the place of the running state. What only the old one needed is deleted behind the next checkpoint. Whoever
- * brings the pages holds the blobs from before the first until the state is installed, so that nothing is deleted that
- * was here already and is counted on.
+ * it takes the place of the running state. What only the old one needed is left to a collection. Whoever brings the pages
+ * holds the blobs from before the first until the state is installed, so that nothing is deleted that was here already
+ * and is counted on.
  *
  * Invariants:
- *  1. One checkpoint is taken, or one state installed, at a time.
- *  2. Blobs are deleted only when a checkpoint has become durable, before the next is begun, and while nobody holds them.
+ *  1. One checkpoint is taken, or one state installed, or one collection begun, at a time.
+ *  2. Here blobs are deleted only when a checkpoint has become durable, before the next is begun, and while nobody holds
+ *     them; a collection deletes any time, and is stopped by whoever wants to hold them.
+ *  3. A checkpoint is begun only when all pinned states of before are written (pins.ts, invariant 1).
  *
  * After a crash: the newest record that is durable, an installed one or not, has all its pages.
  */
 import { abortable, HoldfastError, position, sleep } from "../base/index.ts";
 import type { Env, Timer } from "../base/index.ts";
-import type { BlobStore } from "../blob/index.ts";
 import type { LogEngine } from "../log/index.ts";
-import type { Flushed, TreeEdit } from "../tree/index.ts";
+import type { Flushed, TreeEdit, TreeRoot, TreeSnapshot } from "../tree/index.ts";
+import { BegunCollection, collectionRoots, unfinished } from "./begun-collection.ts";
+import { rootOf } from "./checkpoint.ts";
 import type { CheckpointRecord, CheckpointStore } from "./checkpoint.ts";
-import { sweep } from "./sweep.ts";
+import type { CollectionStart, EpochStore } from "./collection-start.ts";
+import { FlushedRoots } from "./flushed-roots.ts";
+import type { HeldState } from "./held.ts";
+import type { Pin, Pins } from "./pins.ts";
+import type { Beginning, StateSnapshot } from "./state.ts";
 
 export interface CheckpointSource {
   /** The running one. */
   tree(): TreeEdit;
   /** One past the last applied record. */
   position(): number;
-  /** The position of the oldest state that somebody reads at leisure; infinite when there is none. */
-  oldestHeld(): number;
+  /** Positions of the states that somebody reads at leisure. */
+  held(): Iterable<number>;
+  /** The running state, frozen. */
+  snapshot(): StateSnapshot;
+  /** The state of a root that was written, held at its position. */
+  at(position: number, root: TreeRoot): HeldState;
+  /** The same, not held. */
+  atRoot(root: TreeRoot): TreeSnapshot;
   /** Something other than a full disk or a damaged page has kept a checkpoint from being taken: nothing may go on. */
   fail(error: unknown): void;
-  /** Completes the state in the tree, says what it is and begins to write it, with nothing applied in between. */
-  begin(): Promise<Beginning>;
+  /**
+   * Completes the state in the tree, says what it is and begins to write it, with nothing applied in between. Undefined
+   * when `ready` says in that turn that it must not be yet.
+   */
+  begin(ready: () => boolean): Promise<Beginning | undefined>;
   /**
    * Opens the state of the record and stops applying, so that the one can take the place of the other. Undefined when the
    * state here is as new.
@@ -41,21 +61,27 @@ export interface CheckpointSource {
 }
 
 export interface Replacement {
+  /** Snapshots of the new state whose pages are not all here. */
+  readonly lackingPins: readonly number[];
   /** The new state is the running one from now on, and applying goes on. */
   finish(): void;
   /** Applying goes on with the old one. */
   abandon(): void;
 }
 
-export interface Beginning {
-  readonly state: Pick<CheckpointRecord, "position" | "revision" | "timeMs">;
-  readonly flushing: Promise<Flushed>;
-}
-
 export interface CheckpointPolicy {
   readonly checkpointLogSizeMin?: number;
   readonly checkpointIdleMs?: number;
   readonly dirtySizeMax?: number;
+}
+
+export interface CheckpointerParts {
+  readonly log: LogEngine;
+  readonly checkpoints: CheckpointStore;
+  readonly fetching?: CheckpointStore | undefined;
+  readonly pins: Pins;
+  /** The checkpoints that there are, newest first; of the newest is the running state. */
+  readonly kept: readonly [CheckpointRecord, ...CheckpointRecord[]];
 }
 
 /** Log growth, in bytes, for which a checkpoint at rest is worth while. */
@@ -69,11 +95,14 @@ export class Checkpointer {
   readonly #env: Pick<Env, "clock" | "logger">;
   readonly #log: LogEngine;
   readonly #store: CheckpointStore;
-  readonly #blobs: BlobStore;
+  readonly #fetching: CheckpointStore | undefined;
+  readonly #pins: Pins;
   readonly #source: CheckpointSource;
   readonly #logSizeMin: number;
   readonly #idleMs: number;
   #last: CheckpointRecord;
+  /** Of the other checkpoint that is kept; that of the last when there is none. */
+  #olderPosition: number;
   /** Of its state, in bytes. That of the present one may grow with the log, and the log never catch up with it. */
   #lastSize: number;
   /** What the last one wrote: its garbage goes when the next is durable. */
@@ -82,8 +111,13 @@ export class Checkpointer {
   #working: Promise<unknown> | undefined;
   /** Who holds the blobs. */
   #holderCount = 0;
-  /** There may be blobs of which the tree does not know that nothing needs them. */
-  #sweepDue = false;
+  readonly #flushed: FlushedRoots;
+  #collection: BegunCollection | undefined;
+  /** Blobs left to collections, and of these what has been since the last one began. */
+  #leftCount = 0;
+  #leftSinceCount = 0;
+  #pinsQueued = false;
+  #pinsTimer: Timer | undefined;
   /** Of the state that was installed last: the tree knows nothing of those who hold states from before. */
   #installedPosition = 0;
   #logSize = 0;
@@ -95,25 +129,35 @@ export class Checkpointer {
 
   constructor(
     env: Pick<Env, "clock" | "logger">,
-    parts: { readonly log: LogEngine; readonly blobs: BlobStore; readonly checkpoints: CheckpointStore },
+    parts: CheckpointerParts,
     policy: CheckpointPolicy,
-    last: CheckpointRecord,
     source: CheckpointSource,
   ) {
     this.#env = env;
     this.#log = parts.log;
     this.#store = parts.checkpoints;
-    this.#blobs = parts.blobs;
+    this.#fetching = parts.fetching;
+    this.#pins = parts.pins;
     this.#source = source;
     this.#logSizeMin = policy.checkpointLogSizeMin ?? 33_554_432;
     this.#idleMs = policy.checkpointIdleMs ?? 5_000;
     this.#dirtySizeMax = policy.dirtySizeMax ?? 536_870_912;
+    const [last] = parts.kept;
     this.#last = last;
+    this.#olderPosition = parts.kept[1]?.position ?? last.position;
     this.#lastSize = source.tree().dataSize;
+    // Those beyond the newest two are of snapshots, and known to the pins.
+    const newest = parts.kept.slice(0, 2);
+    this.#flushed = new FlushedRoots(newest.map((record) => ({ position: record.position, root: rootOf(record) })));
   }
 
   get last(): CheckpointRecord {
     return this.#last;
+  }
+
+  /** About how many blobs wait for a collection; infinite when only a collection can tell. */
+  get leftCount(): number {
+    return this.#leftCount;
   }
 
   /** Records were applied; begins a checkpoint when it is due. */
@@ -188,8 +232,10 @@ export class Checkpointer {
   /** From when it resolves until the function that it gives is called, no blob is deleted. */
   async holdBlobs(): Promise<() => void> {
     this.#holderCount++;
+    this.#collection?.stop();
     // What deletes already goes on; what begins later does not delete.
     await this.#working?.catch(() => {});
+    await this.#stopCollection();
     let held = true;
     return () => {
       if (held) this.#holderCount--;
@@ -199,28 +245,39 @@ export class Checkpointer {
 
   /** A full disk may have space again and a damaged page may be repaired; of anything else nobody knows the extent. */
   #failed(what: string, error: unknown): never {
-    this.#env.logger.log("error", what, { error: String(error) });
-    if (!isPassing(error)) this.#source.fail(error);
+    this.#logFailure(what, error);
     throw error;
   }
 
+  #logFailure(what: string, error: unknown): void {
+    this.#env.logger.log("error", what, { error: String(error) });
+    if (!isPassing(error)) this.#source.fail(error);
+  }
+
   async #take(): Promise<CheckpointRecord> {
-    const tree = this.#source.tree();
+    for (;;) {
+      await this.#takePins();
+      if (this.#source.position() === this.#last.position) return this.#last;
+      const size = this.#logSize;
+      const beginning = await this.#source.begin(() => this.#pins.waiting === undefined);
+      if (beginning === undefined) continue;
+      const { dataSize } = this.#source.tree();
+      const record = await this.#write(beginning);
+      this.#lastSize = dataSize;
+      this.#logSize -= size;
+      return record;
+    }
+  }
+
+  async #write({ record: state, flushing }: Beginning): Promise<CheckpointRecord> {
     const startedMs = this.#env.clock.monotonicMs();
-    const size = this.#logSize;
-    if (this.#source.position() === this.#last.position) return this.#last;
-    const { state, flushing } = await this.#source.begin();
-    const { dataSize } = tree;
     const flushed = await flushing;
     const { hash, seed, count } = flushed.root;
     const record: CheckpointRecord = { ...state, rootHash: hash ?? new Uint8Array(0), seed, count };
-    await this.#store.save(record);
+    this.#flushed.add({ position: record.position, root: flushed.root });
     const previous = this.#last;
-    this.#last = record;
-    this.#lastSize = dataSize;
-    this.#logSize -= size;
-    // What is not collected now is when the next is durable: `flushed` comes after it.
-    if (this.#lastFlushed !== undefined && this.#treeKnowsHolders) await tree.collect(this.#lastFlushed);
+    await this.#save(record);
+    await this.#collectObsolete();
     this.#lastFlushed = flushed;
     await this.#trim(previous.position);
     this.#env.logger.log("info", "checkpoint", {
@@ -230,14 +287,76 @@ export class Checkpointer {
       bytes: flushed.blobSize,
       ms: Math.round(this.#env.clock.monotonicMs() - startedMs),
     });
-    if (this.#sweepDue) await this.#sweep([record, previous]);
     return record;
   }
 
-  /** Of those who hold the blobs, or a state from before the installed one, it does not: it would delete what they need. */
-  get #treeKnowsHolders(): boolean {
-    if (this.#holderCount > 0) return false;
-    return !this.#sweepDue || this.#source.oldestHeld() >= this.#installedPosition;
+  /** The record becomes the last, and the last the older of the two that are kept. */
+  async #save(record: CheckpointRecord, lackingPins = this.#pins.lacking): Promise<void> {
+    const older = this.#last.position;
+    await this.#store.save(record, { keep: this.#pins.files(older), lackingPins });
+    this.#last = record;
+    this.#olderPosition = older;
+    this.#pins.kept(older);
+    this.#forgetFlushed();
+  }
+
+  #forgetFlushed(): void {
+    this.#flushed.prune([this.#last.position, this.#olderPosition], this.#source.held());
+  }
+
+  /** What is not collected now is when the next is durable: the last flush comes after it. */
+  async #collectObsolete(): Promise<void> {
+    if (this.#lastFlushed === undefined || this.#holderCount > 0) return;
+    const tree = this.#source.tree();
+    // Of snapshots the tree does not know, nor of those who read a state from before the installed one.
+    const readsOlder = Math.min(...this.#source.held()) < this.#installedPosition;
+    if (this.#pins.any || readsOlder) this.#left(tree.forget(this.#lastFlushed));
+    else await tree.collect(this.#lastFlushed);
+  }
+
+  #left(count: number): void {
+    this.#leftCount += count;
+    this.#leftSinceCount += count;
+  }
+
+  /** A pinned state waits to be written: that begins soon. */
+  takePinsSoon(): void {
+    if (this.#pinsQueued || this.#pinsTimer !== undefined || this.#closing.signal.aborted) return;
+    this.#pinsQueued = true;
+    this.#enqueue(async () => {
+      this.#pinsQueued = false;
+      if (!this.#closing.signal.aborted) await this.#takePins();
+    }).catch((error: unknown) => this.#pinsFailed(error));
+  }
+
+  /** Nobody may have anything applied before there is space, which would lead to the next attempt. */
+  #pinsFailed(error: unknown): void {
+    this.#logFailure("writing the state of a snapshot failed; it is tried again", error);
+    if (this.#closing.signal.aborted) return;
+    this.#pinsTimer = this.#env.clock.schedule(retryMs, () => {
+      this.#pinsTimer = undefined;
+      this.takePinsSoon();
+    });
+  }
+
+  async #takePins(): Promise<void> {
+    for (let pin = this.#pins.waiting; pin !== undefined; pin = this.#pins.waiting) await this.#takePin(pin);
+  }
+
+  async #takePin(pin: Pin): Promise<void> {
+    const { frozen } = pin;
+    if (frozen === undefined) return;
+    if (pin.position === this.#last.position) {
+      this.#pins.written(pin, rootOf(this.#last));
+      return;
+    }
+    this.#pins.begin(pin);
+    try {
+      this.#pins.written(pin, rootOf(await this.#write({ record: frozen.record, flushing: frozen.flush() })));
+    } catch (error) {
+      this.#pins.failed(pin);
+      throw error;
+    }
   }
 
   /** On a full disk the log is not trimmed before there is space again: who closes does not wait for that. */
@@ -258,29 +377,9 @@ export class Checkpointer {
     }
   }
 
-  /**
-   * Deletes what the two checkpoints that are kept do without. Nobody may need anything else: what is held must be no
-   * older than they are, and what has changed since is in memory until the next one is taken.
-   */
-  async #sweep(kept: readonly [CheckpointRecord, CheckpointRecord]): Promise<void> {
-    if (this.#holderCount > 0 || this.#source.oldestHeld() < kept[1].position) return;
-    try {
-      await sweep(this.#env, this.#blobs, kept);
-      this.#sweepDue = false;
-    } catch (error) {
-      if (!isPassing(error)) throw error;
-      this.#env.logger.log(
-        "error",
-        "deleting what nothing needs failed; it is tried again behind the next checkpoint",
-        {
-          error: String(error),
-        },
-      );
-    }
-  }
-
   async #install(record: CheckpointRecord): Promise<void> {
     if (record.position <= this.#last.position) return;
+    await this.#stopCollection();
     const replacement = await this.#source.prepare(record);
     if (replacement === undefined) {
       // As new, but in memory.
@@ -288,15 +387,17 @@ export class Checkpointer {
       return;
     }
     try {
-      await this.#store.save(record);
+      // Nothing is applied any more, so these are all; the new state may have them without their roots.
+      await this.#takePins();
+      await this.#save(record, replacement.lackingPins);
     } catch (error) {
       replacement.abandon();
       throw error;
     }
-    this.#last = record;
+    this.#flushed.add({ position: record.position, root: rootOf(record) });
     this.#lastFlushed = undefined;
     this.#logSize = 0;
-    this.#sweepDue = true;
+    this.#leftCount = Number.POSITIVE_INFINITY;
     this.#installedPosition = record.position;
     replacement.finish();
     this.#lastSize = this.#source.tree().dataSize;
@@ -304,10 +405,53 @@ export class Checkpointer {
     this.#env.logger.log("info", "took over a newer state from the other members", { position: at, revision });
   }
 
+  /**
+   * Begins a collection. Undefined when there must not be one now: somebody holds the blobs, or there is one. It rejects
+   * as a checkpoint does.
+   */
+  beginCollection(stores: readonly EpochStore[]): Promise<CollectionStart | undefined> {
+    return this.#enqueue(async () => {
+      const fetching = await unfinished(this.#fetching, this.#last);
+      // Their files need chunks, and are read as states under a root.
+      while (this.#pins.waiting !== undefined) await this.#takePins();
+      const refused = this.#holderCount > 0 || this.#collection !== undefined || this.#closing.signal.aborted;
+      return refused ? undefined : this.#begin(stores, fetching);
+    });
+  }
+
+  #begin(stores: readonly EpochStore[], fetching: readonly TreeRoot[]): BegunCollection {
+    const { whole, partial } = this.#pins.roots();
+    this.#forgetFlushed();
+    this.#leftSinceCount = 0;
+    const collection: BegunCollection = new BegunCollection({
+      roots: collectionRoots(this.#source, this.#flushed.all, whole),
+      partial: [...partial, ...fetching],
+      state: this.#source.snapshot(),
+      epochs: stores.map((store) => store.beginEpoch()),
+      onSwept: () => {
+        if (this.#collection === collection) this.#leftCount = this.#leftSinceCount;
+      },
+      onRelease: () => {
+        if (this.#collection === collection) this.#collection = undefined;
+      },
+    });
+    this.#collection = collection;
+    return collection;
+  }
+
+  /** Resolves when nothing is deleted any more by the collection that there is. */
+  async #stopCollection(): Promise<void> {
+    this.#collection?.stop();
+    await this.#collection?.over;
+  }
+
   /** The state is no longer to be trusted: none is taken any more. */
   stop(): void {
     this.#closing.abort();
     this.#idleTimer?.cancel();
+    this.#pinsTimer?.cancel();
+    this.#collection?.stop();
+    this.#pins.close();
   }
 
   /** Waits for the one under way. With `last`, takes one more if the next start would have much to apply again. */

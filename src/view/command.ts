@@ -76,6 +76,8 @@ export type CommandOutcome =
       readonly sessionRefused?: boolean;
       /** The command has taken effect, and only its answer is lost. */
       readonly maybe?: boolean;
+      /** The same operations are never taken again; see `Refusal`. */
+      readonly final?: boolean;
     };
 
 /** The outcome of a command that took effect; the error of one that was refused. */
@@ -99,6 +101,8 @@ export const EncodedOutcome = message("holdfast.view.Outcome", {
   sessionRefused: bool(5),
   /** The command has taken effect, and only its answer is lost. */
   maybe: bool(6),
+  /** The same operations are never taken again. */
+  final: bool(7),
 });
 export type EncodedOutcome = Infer<typeof EncodedOutcome>;
 

@@ -1,4 +1,4 @@
-/** The examples of docs/keys.md and docs/view.md: each page's blocks are one program, and it prints what the page says. */
+/** The examples of docs/keys.md, docs/view.md and docs/files.md: each page's blocks are one program, and it prints what the page says. */
 import assert from "node:assert/strict";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -24,7 +24,7 @@ function program(page: string): { readonly source: string; readonly expected: st
   return { source: `export {};\n${whole}`, expected };
 }
 
-for (const page of ["docs/keys.md", "docs/view.md"]) {
+for (const page of ["docs/keys.md", "docs/view.md", "docs/files.md"]) {
   test(`the examples of ${page} run and print what the page says`, async (t) => {
     const { source, expected } = program(page);
     assert.ok(expected.length > 3, `${page} has examples that print`);

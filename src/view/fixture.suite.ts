@@ -5,11 +5,14 @@
 import { HoldfastError } from "../base/index.ts";
 import type { Disk, Env, Logger } from "../base/index.ts";
 import { MemoryBlobStore } from "../blob/index.ts";
+import type { PackBlobStore } from "../blob/index.ts";
 import { NodeClock, NodeDigest, silentLogger } from "../host/index.ts";
 import { MemoryEngine } from "../log/index.ts";
 import type { LogEngine } from "../log/index.ts";
 import { MemoryNet } from "../rpc/index.ts";
 import { Prng } from "../sim/index.ts";
+import { reachable } from "../tree/index.ts";
+import type { TreeRoot } from "../tree/index.ts";
 import { makeViews, MemoryCheckpoints, operation, Replica, SessionOperation, SessionResult } from "./index.ts";
 import type { CommandOutcome, KeyOperation, Operation, ReplicaOptions, View, Views } from "./index.ts";
 import { sessionViewId } from "./index.ts";
@@ -175,4 +178,29 @@ export async function collect<T>(items: AsyncIterable<T>): Promise<T[]> {
 export async function rootText(replica: Replica): Promise<string> {
   const { position: at, revision, rootHash, count } = await replica.checkpoint();
   return `${at} ${revision} ${hex(rootHash)} ${count}`;
+}
+
+/** A collection of tree pages without a collector; false when it must not be now. */
+export async function collectPages(replica: Replica, pages: MemoryBlobStore | PackBlobStore): Promise<boolean> {
+  const start = await replica.beginCollection([pages]);
+  if (start === undefined) return false;
+  const marking = pages.startMarking();
+  try {
+    const known = (hash: Uint8Array) => marking.mark(hash) === "known";
+    const marked = async (root: TreeRoot, partial: boolean) => {
+      for await (const _ of reachable(pages, root, { known, partial }));
+    };
+    for (const { root } of start.roots) await marked(root, false);
+    for (const root of start.partial) await marked(root, true);
+    const [before = 0] = start.epochs;
+    for await (const _ of marking.sweep({ before, signal: start.signal }));
+    start.swept();
+    return true;
+  } catch (error) {
+    if (start.signal.aborted) return false;
+    throw error;
+  } finally {
+    marking.end();
+    start.release();
+  }
 }

@@ -12,6 +12,11 @@ export class HeldStates {
   /** For each position, how many are held. */
   readonly #counts = new Map<number, number>();
 
+  /** Of each state that is held. */
+  get positions(): Iterable<number> {
+    return this.#counts.keys();
+  }
+
   /** Of the oldest; infinite when there is none. */
   get oldest(): number {
     return Math.min(...this.#counts.keys());

@@ -1,6 +1,14 @@
 /** `view`: what the log means. The apply loop, sessions, checkpoints, transactions, and one folder a view. */
+export type { CollectionRoot, CollectionStart, EpochStore } from "./collection-start.ts";
+export { Collector } from "./collector.ts";
+export type { CollectionOptions, CollectorOptions } from "./collector.ts";
+export type { CollectionProgress } from "./collector-run.ts";
+export { fileChanges, placeName } from "./collector-contents.ts";
+export type { MissingBlob } from "./collector-marks.ts";
+export { Scrubber } from "./scrubber.ts";
+export type { DamagedBlob, ScrubOptions, ScrubProgress, ScrubberOptions } from "./scrubber.ts";
 export { CheckpointRecord, DiskCheckpoints, MemoryCheckpoints, rootOf } from "./checkpoint.ts";
-export type { CheckpointStore } from "./checkpoint.ts";
+export type { CheckpointStore, KeptCheckpoint, SaveOptions } from "./checkpoint.ts";
 export { decodeCommand, encodeCommand, operation } from "./command.ts";
 export type {
   CommandHeader,
@@ -23,7 +31,7 @@ export { commandService, CommandService } from "./service.ts";
 export { SessionOperation, SessionResult, sessionViewId } from "./sessions.ts";
 export type { StateSnapshot } from "./state.ts";
 export { runTransaction } from "./transaction.ts";
-export type { TransactionContext, TransactionOptions, TransactionOutcome } from "./transaction.ts";
+export type { TransactionContext, TransactionOptions, TransactionOutcome, TransactionParts } from "./transaction.ts";
 export { Refusal } from "./view.ts";
 export type { ApplyContext, BodyCodec, KeyRange, State, StateEntry, View } from "./view.ts";
 export { makeViews } from "./views.ts";
@@ -61,3 +69,38 @@ export { Lease, Leases } from "./lease/leases.ts";
 export type { GrantOptions, LeaseInfo, LeaseSource } from "./lease/leases.ts";
 export { LocalLeases } from "./lease/local.ts";
 export { leaseService, LeaseService, RemoteLeases } from "./lease/service.ts";
+
+export { FileKeeper } from "./file/file-keeper.ts";
+export { BucketSettings, FileContent, FileOperation, FileResult, StoredFile } from "./file/file-operation.ts";
+export { defaultBucketSettings } from "./file/file-rules.ts";
+export type { BucketInfo, FileBatch, FileQuery, FileSource, FileVersion, ListedFile } from "./file/file-source.ts";
+export { contentOf } from "./file/file-state.ts";
+export type { FileChange } from "./file/file-state.ts";
+export type {
+  FileTransaction,
+  PreparedFile,
+  TransactionFile,
+  TransactionListOptions,
+} from "./file/file-transaction.ts";
+export type { FileView } from "./file/file-view.ts";
+export { fileRanges } from "./file/layout.ts";
+export { LocalFiles } from "./file/local.ts";
+export { RemoteFiles } from "./file/remote.ts";
+export { FileService, fileService } from "./file/service.ts";
+export { liveUploads } from "./file/upload-state.ts";
+
+export { SnapshotKeeper } from "./snapshot/snapshot-keeper.ts";
+export { LocalSnapshots } from "./snapshot/local.ts";
+export { RemoteSnapshots } from "./snapshot/remote.ts";
+export { snapshotService, SnapshotService } from "./snapshot/service.ts";
+export { SnapshotOperation, SnapshotResult } from "./snapshot/snapshot-operation.ts";
+export type { Difference, DiffQuery, NamedSnapshot, SnapshotSource } from "./snapshot/snapshot-source.ts";
+export type { SnapshotView } from "./snapshot/snapshot-view.ts";
+export { Snapshots } from "./snapshot/snapshots.ts";
+export type {
+  DeleteSnapshotOptions,
+  DiffOptions,
+  Snapshot,
+  SnapshotChoice,
+  SnapshotDifference,
+} from "./snapshot/snapshots.ts";

@@ -14,40 +14,41 @@
  *     beginning; nothing else is applied meanwhile.
  *  3. A proposal is answered after the local apply: who was answered reads their own write here.
  *  4. The log is trimmed only to the position of the older of two durable checkpoints, and tree pages are deleted only
- *     when neither of the two needs them.
+ *     when neither of the two needs them, nor a snapshot.
  *  5. The state never goes back: one is installed only if it is newer, between two commands, when its record is durable.
+ *
+ *  6. The state right behind the command that makes a snapshot is frozen before anything else is applied. At most so many
+ *     frozen states wait to be written (pins.ts): where a full disk keeps them waiting, applying waits, reads go on, and
+ *     installing and closing stop the waiting.
  *
  * After a crash: the newest readable checkpoint is opened and the log behind it applied again.
  */
-import {
-  abortable,
-  abortError,
-  asHoldfastError,
-  assert,
-  deferred,
-  equalBytes,
-  giveWay,
-  HoldfastError,
-  sleep,
-} from "../base/index.ts";
+import { abortable, abortError, asHoldfastError, deferred, equalBytes, HoldfastError, sleep } from "../base/index.ts";
 import type { Env, Position, Revision } from "../base/index.ts";
 import type { BlobStore } from "../blob/index.ts";
-import type { LogBatch, LogEngine } from "../log/index.ts";
+import type { LogEngine } from "../log/index.ts";
 import type { TreeEdit } from "../tree/index.ts";
-import type { CheckpointRecord, CheckpointStore } from "./checkpoint.ts";
+import { rootOf } from "./checkpoint.ts";
+import type { CheckpointRecord, CheckpointStore, KeptCheckpoint } from "./checkpoint.ts";
 import { Checkpointer } from "./checkpointer.ts";
 import type { Replacement } from "./checkpointer.ts";
-import { decodeCommand } from "./command.ts";
-import type { CommandOutcome, DecodedCommand, Operation } from "./command.ts";
+import type { CollectionStart, EpochStore } from "./collection-start.ts";
+import type { CommandOutcome, Operation } from "./command.ts";
+import { Follower } from "./follower.ts";
 import type { HeldState } from "./held.ts";
 import { Listeners } from "./listeners.ts";
 import type { Listener } from "./listeners.ts";
+import { checkLog, hasOthers } from "./log-check.ts";
+import { openPins, pinnedBy } from "./pins-open.ts";
+import { Pins } from "./pins.ts";
+import type { PinnedBy } from "./pins.ts";
 import { Proposals } from "./proposals.ts";
 import type { SessionStamp } from "./proposals.ts";
+import { snapshotViewId } from "./snapshot/layout.ts";
+import type { SnapshotChange } from "./snapshot/snapshot-view.ts";
 import { openState, RunningState } from "./state.ts";
 import type { OpenedState, StateParts, StateSnapshot } from "./state.ts";
 import { StoreClock } from "./store-clock.ts";
-import { sweep } from "./sweep.ts";
 import { TailQuestion } from "./tail-question.ts";
 import type { View } from "./view.ts";
 import { Waiters } from "./waiters.ts";
@@ -56,7 +57,7 @@ export interface ReplicaParts {
   readonly log: LogEngine;
   readonly blobs: BlobStore;
   readonly checkpoints: CheckpointStore;
-  /** Notes of states that were being fetched for `install`: what has come of them is not deleted at the start. */
+  /** Notes of states that were being fetched for `install`: what has come of them is not collected. */
   readonly fetching?: CheckpointStore | undefined;
   readonly views: readonly View[];
   /** 16 bytes that key the tree of a store that begins here: the same for all its members. Default: random. */
@@ -75,8 +76,6 @@ export interface ReplicaOptions {
 }
 
 const cacheSizeDefault = 268_435_456;
-/** How long commands are applied before other work gets its turn. */
-const sliceMs = 4;
 /** How long `close` waits for proposals that need other members. */
 const closeGraceMs = 1_000;
 
@@ -87,22 +86,22 @@ export class Replica {
   readonly #state: RunningState;
   readonly #clock: StoreClock;
   readonly #proposals: Proposals;
+  readonly #pins: Pins;
   readonly #checkpointer: Checkpointer;
   readonly #listeners: Listeners;
   readonly #installListeners = new Set<{ readonly call: (before: Revision) => void }>();
-  #stopReading = new AbortController();
   readonly #failed = deferred<HoldfastError>();
   #failure: HoldfastError | undefined;
   readonly #waiters = new Waiters();
   readonly #question: TailQuestion;
-  #running: Promise<void> = Promise.resolve();
+  readonly #follower: Follower;
   #closed: Promise<void> | undefined;
 
   private constructor(
     env: Env,
     parts: ReplicaParts,
     options: ReplicaOptions,
-    start: CheckpointRecord,
+    kept: readonly [CheckpointRecord, ...CheckpointRecord[]],
     stateParts: StateParts,
     state: OpenedState,
   ) {
@@ -112,34 +111,57 @@ export class Replica {
     this.#listeners = stateParts.listeners;
     this.#state = new RunningState(stateParts, state);
     this.#clock = new StoreClock(env.clock);
+    const [start] = kept;
     this.#clock.hear(start.timeMs);
     this.#proposals = new Proposals(env, parts.log, this.#clock);
     this.#question = new TailQuestion(parts.log, (tail, signal) => this.#reach(tail, signal));
-    this.#checkpointer = new Checkpointer(env, parts, options, start, {
+    this.#pins = new Pins({
+      seed: start.seed,
+      at: (root) => this.#state.atRoot(root),
+      diverged: (error) => this.#fail(error),
+    });
+    this.#listeners.add({ id: snapshotViewId }, (_, changes) => {
+      for (const change of changes as readonly SnapshotChange[]) this.#pins.apply(change, this.#state.applied + 1);
+    });
+    this.#checkpointer = new Checkpointer(env, { ...parts, pins: this.#pins, kept }, options, {
       tree: () => this.#state.tree,
       position: () => this.#state.applied,
-      oldestHeld: () => this.#state.oldestHeld,
-      begin: () => this.#state.beginCheckpoint(),
+      held: () => this.#state.heldPositions,
+      snapshot: () => this.#state.snapshot(),
+      at: (at, root) => this.#state.at(at, root),
+      atRoot: (root) => this.#state.atRoot(root),
+      begin: (ready) => this.#state.beginCheckpoint(ready),
       prepare: (record) => this.#prepareInstall(record),
+      fail: (error) => this.#fail(error),
+    });
+    this.#follower = new Follower(env, {
+      log: parts.log,
+      state: this.#state,
+      clock: this.#clock,
+      proposals: this.#proposals,
+      pins: this.#pins,
+      checkpointer: this.#checkpointer,
+      waiters: this.#waiters,
       fail: (error) => this.#fail(error),
     });
   }
 
   /** Opens the newest checkpoint and applies the log behind it, as far as it is known here to be in the log for good. */
   static async open(env: Env, parts: ReplicaParts, options: ReplicaOptions = {}): Promise<Replica> {
-    const kept = await parts.checkpoints.load();
+    const loaded = await parts.checkpoints.load();
     const seed = parts.seed ?? env.random.bytes(16);
-    const start = kept[0] ?? { position: 0, revision: 0, timeMs: 0, rootHash: new Uint8Array(0), seed, count: 0 };
+    const start = loaded[0] ?? { position: 0, revision: 0, timeMs: 0, rootHash: new Uint8Array(0), seed, count: 0 };
+    const kept: readonly [KeptCheckpoint, ...KeptCheckpoint[]] = [start, ...loaded.slice(1)];
     if (!equalBytes(start.seed, parts.seed ?? start.seed)) throw otherSeedError();
     checkLog(parts.log, start);
-    if (kept.length === 0) await parts.checkpoints.save(start);
-    await sweep(env, parts.blobs, kept.length === 0 ? [start] : kept, parts.fetching);
+    if (loaded.length === 0) await parts.checkpoints.save(start);
     const { blobs, views } = parts;
     const cacheSizeMax = options.cacheSizeMax ?? cacheSizeDefault;
     const stateParts: StateParts = { blobs, views, listeners: new Listeners(), cacheSizeMax };
     const state = await openState(env, stateParts, start);
-    const replica = new Replica(env, parts, options, start, stateParts, state);
-    replica.#running = replica.#run();
+    const replica = new Replica(env, parts, options, kept, stateParts, state);
+    await openPins(env, replica.#pins, state, kept);
+    replica.#follower.start();
     try {
       await replica.#reach(parts.log.committed());
     } catch (error) {
@@ -274,7 +296,20 @@ export class Replica {
 
   /** The state of one of the two checkpoints that are kept, to be read at leisure. `invalid` for another store's. */
   at(record: CheckpointRecord): HeldState {
-    return this.#state.at(record);
+    return this.#state.at(record.position, rootOf(record));
+  }
+
+  /**
+   * The state that snapshots pin at this very revision, to be read at leisure, also when they are deleted meanwhile;
+   * undefined when none does. `unavailable` when its pages are not on this member yet.
+   */
+  pinAt(revision: number): HeldState | undefined {
+    return this.#pins.hold(revision);
+  }
+
+  /** For those who look after snapshots: what there is to seal, and what there is to fetch from other members. */
+  get pins(): Pick<Pins, "toSeal" | "toFetch" | "fetched" | "onChange"> {
+    return this.#pins;
   }
 
   /**
@@ -308,6 +343,21 @@ export class Replica {
   }
 
   /**
+   * Begins a collection by mark and sweep, between two checkpoints: the next epoch of each of the stores, and what is to be
+   * marked. Undefined when there must not be one now: somebody holds the blobs, or one is under way. Rejects as
+   * `checkpoint` does.
+   */
+  beginCollection(stores: readonly EpochStore[]): Promise<CollectionStart | undefined> {
+    const stopped = this.#stopped();
+    return stopped === undefined ? this.#checkpointer.beginCollection(stores) : Promise.reject(stopped);
+  }
+
+  /** About how many tree pages wait for a collection; infinite when only a collection can tell, as after an install. */
+  get leftCount(): number {
+    return this.#checkpointer.leftCount;
+  }
+
+  /**
    * Takes over a newer state, of the same store, whose pages are all in the blob store and durable, and goes on with the
    * log from there; keeps the state here when that is as new. Resolves when a state at the record's position or later is
    * the running one and durable, so that the log may forget what lies before. `notFound` or `corrupt` when a page is not there or damaged, `exhausted` when the disk is full: then the state here
@@ -324,104 +374,38 @@ export class Replica {
   async #prepareInstall(record: CheckpointRecord): Promise<Replacement | undefined> {
     const state = record.position > this.#state.applied ? await openState(this.#env, this.#parts, record) : undefined;
     if (state === undefined) return undefined;
-    this.#stopReading.abort();
-    await this.#running;
+    const pinned = await pinnedBy(record, state.tree.freeze());
+    await this.#follower.stop();
     if (this.#failure !== undefined) throw this.#failure;
     const goOn = () => {
-      if (this.#failure !== undefined) return;
-      this.#stopReading = new AbortController();
-      this.#running = this.#run();
+      if (this.#failure === undefined) this.#follower.start();
     };
     if (record.position <= this.#state.applied) {
       goOn();
       return undefined;
     }
     const finish = () => {
-      this.#replace(state);
+      this.#replace(state, pinned);
       goOn();
     };
-    return { finish, abandon: goOn };
+    return { lackingPins: this.#pins.lackingAfter(pinned), finish, abandon: goOn };
   }
 
-  #replace(state: OpenedState): void {
+  #replace(state: OpenedState, pinned: PinnedBy): void {
     const before = this.revision;
     this.#state.replace(state);
+    this.#pins.replace(pinned);
     this.#clock.hear(this.timeMs);
     this.#proposals.skip(state.applied);
     for (const { call } of this.#installListeners) call(before);
     this.#waiters.wake(state.applied);
   }
 
-  async #run(): Promise<void> {
-    const { signal } = this.#stopReading;
-    try {
-      for await (const batch of this.#log.read(this.applied, { signal })) {
-        await this.#applyBatch(batch);
-        if (signal.aborted) return;
-      }
-      if (!signal.aborted) throw new HoldfastError("unavailable", "the log was closed under the store");
-    } catch (error) {
-      if (this.#isLeftBehind(error)) {
-        const [at, start] = [this.#state.applied, this.#log.start()];
-        this.#env.logger.log("warn", "left behind: waiting for a newer state of other members", {
-          position: at,
-          start,
-        });
-      } else this.#fail(error);
-    }
-  }
-
-  /** The other members have what is missing here. On a log of one member, records that are gone are lost. */
-  #isLeftBehind(error: unknown): boolean {
-    const trimmed = error instanceof HoldfastError && error.code === "trimmed";
-    return trimmed && hasOthers(this.#log) && this.#log.start() > this.#state.applied;
-  }
-
-  async #applyBatch({ position: first, records }: LogBatch): Promise<void> {
-    assert(first === this.#state.applied, "the log goes on where the state is");
-    const { clock } = this.#env;
-    const commands = records.map((record, index) => this.#decode(first + index, record));
-    const fetching = this.#state.prefetch(commands);
-    if (fetching !== undefined) await fetching;
-    let sliceEndMs = clock.monotonicMs() + sliceMs;
-    for (let index = 0; index < commands.length; index++) {
-      const command = commands[index];
-      if (command === undefined) this.#state.pass();
-      else {
-        const outcome = this.#state.apply(command);
-        this.#proposals.answer(command, outcome instanceof Promise ? await outcome : outcome);
-      }
-      if (index % 16 === 15 && clock.monotonicMs() > sliceEndMs) {
-        this.#waiters.wake(this.#state.applied);
-        await giveWay(clock);
-        sliceEndMs = clock.monotonicMs() + sliceMs;
-      }
-      if (this.#stopReading.signal.aborted) return;
-    }
-    this.#clock.hear(this.timeMs);
-    this.#waiters.wake(this.#state.applied);
-    this.#state.tree.trimCache();
-    this.#checkpointer.grown(records);
-    const { pressing } = this.#checkpointer;
-    // Whoever stops the reading may be the one that is waited for.
-    if (pressing !== undefined) await abortable(pressing, this.#stopReading.signal).catch(() => {});
-  }
-
-  /** A record that is no command is passed over, by every replica alike. */
-  #decode(at: number, record: Uint8Array): DecodedCommand | undefined {
-    try {
-      return decodeCommand(record);
-    } catch (error) {
-      this.#env.logger.log("error", "a record of the log is no command", { position: at, error: String(error) });
-      return undefined;
-    }
-  }
-
   #fail(error: unknown): void {
     if (this.#failure !== undefined) return;
     this.#failure = asHoldfastError(error);
     this.#checkpointer.stop();
-    this.#stopReading.abort();
+    void this.#follower.stop();
     if (!(error instanceof HoldfastError)) {
       const stack = error instanceof Error ? error.stack : undefined;
       this.#env.logger.log("error", "the store has stopped: this is a bug", { error: stack ?? String(error) });
@@ -442,6 +426,8 @@ export class Replica {
   }
 
   async #close(): Promise<void> {
+    // What is under way is applied, whatever waits for space.
+    this.#pins.close();
     await this.#settle();
     await this.#checkpointer.close(this.#failure === undefined);
     await this.#stop();
@@ -459,28 +445,9 @@ export class Replica {
   }
 
   async #stop(): Promise<void> {
-    this.#stopReading.abort();
-    await this.#running;
+    await this.#follower.stop();
     this.#waiters.fail(closedError());
   }
-}
-
-function hasOthers(log: LogEngine): boolean {
-  return log.capabilities.durability === "quorum";
-}
-
-/**
- * The log must reach from the checkpoint, or from before it, at least up to it, unless other members have the rest. Behind
- * a state that was installed the log begins anew, and the checkpoint before is of no use.
- */
-function checkLog(log: LogEngine, start: CheckpointRecord): void {
-  const end = log.committed();
-  if (log.start() <= start.position && (start.position <= end || hasOthers(log))) return;
-  const what = `the log holds positions ${log.start()} to ${end}, but the last checkpoint is at ${start.position}`;
-  const remedy = hasOthers(log)
-    ? "a newer one is damaged, or log files are missing; replace the member: start a new one in an empty directory with --join and --replace"
-    : "log files are missing; restore the data directory from a backup";
-  throw new HoldfastError("corrupt", `${what}: ${remedy}`);
 }
 
 function otherSeedError(): HoldfastError {

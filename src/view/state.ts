@@ -12,11 +12,10 @@ import { position, revision } from "../base/index.ts";
 import type { Env, Position, Revision } from "../base/index.ts";
 import type { BlobStore } from "../blob/index.ts";
 import { openTree, PageMissing } from "../tree/index.ts";
-import type { TreeEdit } from "../tree/index.ts";
+import type { Flushed, TreeEdit, TreeRoot, TreeSnapshot } from "../tree/index.ts";
 import { Applier } from "./applier.ts";
 import { rootOf } from "./checkpoint.ts";
 import type { CheckpointRecord } from "./checkpoint.ts";
-import type { Beginning } from "./checkpointer.ts";
 import type { CommandOutcome, DecodedCommand } from "./command.ts";
 import { HeldStates } from "./held.ts";
 import type { HeldState } from "./held.ts";
@@ -35,6 +34,22 @@ export interface StateParts {
 export interface StateSnapshot extends HeldState {
   readonly revision: Revision;
   readonly timeMs: number;
+}
+
+/** What a checkpoint says of its state, beside the root. */
+export type StateRecord = Pick<CheckpointRecord, "position" | "revision" | "timeMs">;
+
+/** A whole state, sessions included, to be written later. Only its release lets others delete what it needs. */
+export interface FrozenState extends HeldState {
+  readonly record: StateRecord;
+  /** Writes it, in the order of flushes of the tree that it was frozen from. */
+  readonly flush: () => Promise<Flushed>;
+}
+
+/** A checkpoint that is being written. */
+export interface Beginning {
+  readonly record: StateRecord;
+  readonly flushing: Promise<Flushed>;
 }
 
 /** The state of a checkpoint, ready to run. */
@@ -104,6 +119,11 @@ export class RunningState {
 
   get tree(): TreeEdit {
     return this.#tree;
+  }
+
+  /** Positions of the states that somebody holds. */
+  get heldPositions(): Iterable<number> {
+    return this.#held.positions;
   }
 
   /** The position of the oldest state that somebody holds; infinite when there is none. */
@@ -196,18 +216,47 @@ export class RunningState {
     return { revision: this.revision, timeMs: this.timeMs, ...this.#held.hold(this.#applied, this.#tree.freeze()) };
   }
 
-  at(record: CheckpointRecord): HeldState {
-    return this.#held.hold(record.position, this.#tree.at(rootOf(record)));
+  /** The state of a root that was written, at its position. */
+  at(position: number, root: TreeRoot): HeldState {
+    return this.#held.hold(position, this.#tree.at(root));
   }
 
-  /** Between two commands: what is in the tree and what is said about it belong together. */
-  async beginCheckpoint(): Promise<Beginning> {
+  /** A state named by its root. It is not counted among those that are held: who asks sees to it that its pages stay. */
+  atRoot(root: TreeRoot): TreeSnapshot {
+    return this.#tree.at(root);
+  }
+
+  /** Freezes the whole state; nothing may be applied before it resolves. */
+  async freeze(): Promise<FrozenState> {
+    await this.#loaded(() => this.#applier.materialise());
+    const tree = this.#tree;
+    const frozen = tree.freeze();
+    const held = this.#held.hold(this.#applied, frozen);
+    return { ...held, record: this.#record, flush: () => tree.flush({ state: frozen }) };
+  }
+
+  get #record(): StateRecord {
+    return { position: this.#applied, revision: this.revision, timeMs: this.timeMs };
+  }
+
+  /**
+   * Between two commands: what is in the tree and what is said about it belong together. Undefined, with nothing begun,
+   * when `ready` says that it must not be yet; asked in the turn in which it would begin.
+   */
+  beginCheckpoint(ready: () => boolean): Promise<Beginning | undefined> {
+    return this.#loaded(() => {
+      if (!ready()) return undefined;
+      this.#applier.materialise();
+      // The first synchronous part of `flush` fixes what it writes. In an object, so that nobody waits for it here.
+      return { record: this.#record, flushing: this.#tree.flush() };
+    });
+  }
+
+  /** Does something with the state as it is, again from its beginning when it had to wait for a page. */
+  async #loaded<T>(work: () => T): Promise<T> {
     for (;;) {
       try {
-        this.#applier.materialise();
-        const state = { position: this.#applied, revision: this.revision, timeMs: this.timeMs };
-        // The first synchronous part of `flush` fixes what it writes. In an object, so that nobody waits for it here.
-        return { state, flushing: this.#tree.flush() };
+        return work();
       } catch (error) {
         if (!(error instanceof PageMissing)) throw error;
         await error.load();

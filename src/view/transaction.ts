@@ -7,6 +7,10 @@ import { HoldfastError, sleep } from "../base/index.ts";
 import type { Env, Revision } from "../base/index.ts";
 import { operation, refusalError } from "./command.ts";
 import type { Operation, Proposer } from "./command.ts";
+import type { FileSource } from "./file/file-source.ts";
+import { FileTransactions } from "./file/file-transaction.ts";
+import type { FileTransaction } from "./file/file-transaction.ts";
+import type { FileView } from "./file/file-view.ts";
 import type { KeySource } from "./key/key-source.ts";
 import { KeyTransaction } from "./key/key-transaction.ts";
 import type { KeyView } from "./key/key-view.ts";
@@ -22,6 +26,16 @@ export interface TransactionContext {
   /** The revision of the state that it reads. */
   readonly revision: Revision;
   readonly keys: KeyTransaction;
+  /** The names of files in a bucket. Bytes are stored before, by `Files.upload`, and get their names here. */
+  readonly files: (bucket: string) => FileTransaction;
+}
+
+export interface TransactionParts {
+  readonly proposer: Proposer;
+  readonly keys: KeySource;
+  readonly keyView: KeyView;
+  readonly files: FileSource;
+  readonly fileView: FileView;
 }
 
 export interface TransactionOutcome<T> {
@@ -36,7 +50,7 @@ const backoffMaxMs = 100;
 
 export async function runTransaction<T>(
   env: Pick<Env, "clock" | "random">,
-  parts: { readonly proposer: Proposer; readonly keys: KeySource; readonly keyView: KeyView },
+  parts: TransactionParts,
   body: (tx: TransactionContext) => T | Promise<T>,
   options: TransactionOptions = {},
 ): Promise<TransactionOutcome<T>> {
@@ -44,20 +58,23 @@ export async function runTransaction<T>(
   for (let attempt = 1; ; attempt++) {
     const revision = await parts.keys.revision({ signal });
     const keys = new KeyTransaction(parts.keys, revision, signal);
+    const files = new FileTransactions(parts.files, revision, signal);
     let failure: HoldfastError;
     try {
-      const value = await body({ revision, keys });
-      const { checks, writes } = keys.finish();
-      if (writes.length === 0) return { value, revision };
-      const operations: Operation[] = [...checks, ...writes].map((one) => operation(parts.keyView, one));
+      const value = await body({ revision, keys, files: (bucket) => files.files(bucket) });
+      const operations = operationsOf(parts, keys, files);
+      if (operations === undefined) return { value, revision };
       const outcome = await parts.proposer.propose(operations, { signal });
       if (outcome.ok) return { value, revision: outcome.revision };
       failure = refusalError(outcome);
-      if (outcome.code !== "conflict") throw failure;
+      // What was stored before, for a file of this transaction, may be gone: running it again brings nothing back.
+      if (outcome.code !== "conflict" || outcome.final === true) throw failure;
     } catch (error) {
       keys.abandon();
+      files.abandon();
       // The state that it reads may be compacted under it: then it starts from a newer one.
-      if (!(error instanceof HoldfastError) || !keys.outdated(error)) throw error;
+      if (!(error instanceof HoldfastError)) throw error;
+      if (!keys.outdated(error) && !files.outdated(error)) throw error;
       failure = error;
     }
     if (attempt >= attemptCountMax) {
@@ -67,4 +84,20 @@ export async function runTransaction<T>(
     const boundMs = Math.min(backoffMaxMs, backoffMinMs * 2 ** Math.min(attempt, 10));
     await sleep(env.clock, env.random.float() * boundMs, signal);
   }
+}
+
+/** The command that commits it, what was read before what is written; undefined when nothing is. */
+function operationsOf(
+  { keyView, fileView }: TransactionParts,
+  keys: KeyTransaction,
+  files: FileTransactions,
+): Operation[] | undefined {
+  const [ofKeys, ofFiles] = [keys.finish(), files.finish()];
+  if (ofKeys.writes.length + ofFiles.writes.length === 0) return undefined;
+  return [
+    ...ofKeys.checks.map((one) => operation(keyView, one)),
+    ...ofFiles.checks.map((one) => operation(fileView, one)),
+    ...ofKeys.writes.map((one) => operation(keyView, one)),
+    ...ofFiles.writes.map((one) => operation(fileView, one)),
+  ];
 }

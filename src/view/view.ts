@@ -116,10 +116,13 @@ export class Work {
 export class Refusal {
   readonly code: ErrorCode;
   readonly message: string;
+  /** What the operation counts on is gone for good: the same operation is never taken again, whatever is read before it. */
+  readonly final: boolean;
 
-  constructor(code: ErrorCode, message: string) {
+  constructor(code: ErrorCode, message: string, { final = false }: { readonly final?: boolean } = {}) {
     this.code = code;
     this.message = message;
+    this.final = final;
   }
 }
 

@@ -29,25 +29,39 @@ export type Reads = Pick<TreeEdit, "get" | "entries" | "count">;
 
 const noBytes = new Uint8Array(0);
 
-/** Fails with `trimmed` or `invalid` when the state at `at` is gone or is yet to come. */
-export function checkPast(reads: Pick<Reads, "get">, at: number, now: number): void {
-  checkRetained(at, now, compactRevision(reads));
+/** Whether the history holds the state at `at`; only a snapshot may when it does not. `invalid` when it is yet to come. */
+export function isPast(reads: Pick<Reads, "get">, at: number, now: number): boolean {
+  return isRetained(at, now, compactRevision(reads));
 }
 
-/** The same in a snapshot. */
-export async function checkPastIn(tree: HeldState["tree"], at: number, now: number): Promise<void> {
-  const stored = await tree.get(compactionKey);
-  checkRetained(at, now, compactRevision({ get: () => stored }));
+/** The same in a state at leisure, which is released when it fails. */
+export async function isPastIn({ tree, release }: HeldState, at: number, now: number): Promise<boolean> {
+  try {
+    const stored = await tree.get(compactionKey);
+    return isRetained(at, now, compactRevision({ get: () => stored }));
+  } catch (error) {
+    release();
+    throw error;
+  }
 }
 
-function checkRetained(at: number, now: number, compacted: number): void {
+function isRetained(at: number, now: number, compacted: number): boolean {
   if (at > now) throw new HoldfastError("invalid", `revision ${at} is in the future; the store is at ${now}`);
-  if (at >= compacted) return;
-  throw new HoldfastError("trimmed", `revision ${at} has been compacted; the oldest that can be read is ${compacted}`);
+  return at >= compacted;
+}
+
+export function trimmedError(at: number, compacted: number): HoldfastError {
+  return new HoldfastError("trimmed", `revision ${at} has been compacted; the oldest that can be read is ${compacted}`);
 }
 
 export function getNow(reads: Reads, key: Uint8Array): StoredRecord | undefined {
   const stored = reads.get(currentKey(key));
+  return stored === undefined ? undefined : StoredRecord.decode(stored);
+}
+
+/** The key in a state at leisure. */
+export async function getIn(tree: HeldState["tree"], key: Uint8Array): Promise<StoredRecord | undefined> {
+  const stored = await tree.get(currentKey(key));
   return stored === undefined ? undefined : StoredRecord.decode(stored);
 }
 

@@ -1,10 +1,23 @@
 /** Keys of a replica in this process. */
-import { throwIfAborted } from "../../base/index.ts";
 import type { Clock, Revision } from "../../base/index.ts";
 import type { CommandOutcome, Operation, ProposeOptions } from "../command.ts";
+import { fresh } from "../freshness.ts";
+import type { HeldState } from "../held.ts";
 import type { Replica } from "../replica.ts";
 import type { KeySpan, StoredRecord } from "./key-operation.ts";
-import { checkPast, checkPastIn, countNow, getNow, getPast, listNow, listSnapshot, versionsOf } from "./key-reader.ts";
+import {
+  countNow,
+  getIn,
+  getNow,
+  getPast,
+  isPast,
+  isPastIn,
+  listNow,
+  listSnapshot,
+  trimmedError,
+  versionsOf,
+} from "./key-reader.ts";
+import { compactRevision } from "./key-view.ts";
 import type { KeyBatch, KeyQuery, KeySource, KeyVersion, ReadOptions, WatchQuery, WatchStep } from "./key-source.ts";
 import { WatchHub } from "./watch-hub.ts";
 
@@ -29,17 +42,8 @@ export class LocalKeys implements KeySource {
     return this.#replica.propose(operations, options);
   }
 
-  async #fresh({ consistency, atLeast, signal }: ReadOptions): Promise<void> {
-    throwIfAborted(signal);
-    // The other members of the log may be out of reach, and the caller need not wait for them.
-    if (atLeast !== undefined && atLeast > this.#replica.revision) {
-      await this.#replica.reachRevision(atLeast, signal);
-    } else if (consistency !== "local") await this.#replica.linearize(signal);
-    throwIfAborted(signal);
-  }
-
   async revision(options: ReadOptions): Promise<Revision> {
-    await this.#fresh(options);
+    await fresh(this.#replica, options);
     return this.#replica.revision;
   }
 
@@ -52,16 +56,29 @@ export class LocalKeys implements KeySource {
   }
 
   async #get(key: Uint8Array, at: number | undefined, options: ReadOptions): Promise<StoredRecord | undefined> {
-    await this.#fresh(options);
+    await fresh(this.#replica, options);
     if (at === undefined) return this.#replica.readNow((tree) => getNow(tree, key));
-    return this.#replica.readNow((tree) => {
-      checkPast(tree, at, this.#replica.revision);
-      return getPast(tree, key, at);
+    const found = await this.#replica.readNow((tree) => {
+      return isPast(tree, at, this.#replica.revision) ? { record: getPast(tree, key, at) } : undefined;
     });
+    if (found !== undefined) return found.record;
+    const pinned = await this.#pinned(at);
+    try {
+      return await getIn(pinned.tree, key);
+    } finally {
+      pinned.release();
+    }
+  }
+
+  /** The state at a revision whose history is compacted; `trimmed` when no snapshot pins it. */
+  async #pinned(at: number): Promise<HeldState> {
+    const held = this.#replica.pinAt(at);
+    if (held !== undefined) return held;
+    throw trimmedError(at, await this.#replica.read(compactRevision));
   }
 
   async *list(query: KeyQuery, options: ReadOptions): AsyncGenerator<KeyBatch, void, undefined> {
-    await this.#fresh(options);
+    await fresh(this.#replica, options);
     const { span, at, limit = Number.POSITIVE_INFINITY } = query;
     if (at === undefined && (span.end === undefined || limit <= listAtOnceMax)) {
       yield await this.#replica.read((tree) => {
@@ -69,10 +86,13 @@ export class LocalKeys implements KeySource {
       });
       return;
     }
-    const { tree, revision, release } = this.#replica.snapshot();
+    const { revision, ...held } = this.#replica.snapshot();
+    const past = at === undefined || (await isPastIn(held, at, revision));
+    if (!past) held.release();
+    const { tree, release } = past ? held : await this.#pinned(at);
     try {
-      if (at !== undefined) await checkPastIn(tree, at, revision);
-      for await (const records of listSnapshot(tree, query, options.signal))
+      const wanted = past ? query : { ...query, at: undefined };
+      for await (const records of listSnapshot(tree, wanted, options.signal))
         yield { revision: at ?? revision, records };
     } finally {
       release();
@@ -80,7 +100,7 @@ export class LocalKeys implements KeySource {
   }
 
   async count(span: KeySpan, at: number | undefined, options: ReadOptions): Promise<number> {
-    await this.#fresh(options);
+    await fresh(this.#replica, options);
     const now = await this.#replica.read((tree) =>
       at === undefined || at === this.#replica.revision ? countNow(tree, span) : undefined,
     );
@@ -96,7 +116,7 @@ export class LocalKeys implements KeySource {
   }
 
   async history(key: Uint8Array, options: ReadOptions): Promise<readonly KeyVersion[]> {
-    await this.#fresh(options);
+    await fresh(this.#replica, options);
     const { tree, release } = this.#replica.snapshot();
     try {
       return await versionsOf(tree, key, options.signal);

@@ -10,6 +10,7 @@ import { concatBytes, HoldfastError, revision as toRevision } from "../../base/i
 import type { Clock, Env, Revision } from "../../base/index.ts";
 import type { CallOptions, RpcClient, Stub } from "../../rpc/index.ts";
 import type { CommandOutcome, Operation, ProposeOptions, Proposer } from "../command.ts";
+import { toFreshness } from "../freshness-message.ts";
 import { RemoteCalls, RemoteStream, unchanging } from "../remote-calls.ts";
 import type { RemoteCall, RemoteOptions } from "../remote-calls.ts";
 import type { KeyedRecord, KeySpan, StoredRecord } from "./key-operation.ts";
@@ -204,18 +205,6 @@ class WatchPlace {
     if (this.#progressMs === undefined || revision < this.#toldRevision) return false;
     return this.#progressMs <= progressMaxMs || this.#clock.monotonicMs() >= this.#toldMs + this.#progressMs;
   }
-}
-
-/**
- * What is asked of a revision needs that revision and nothing newer: such a state does not change. Else what the caller
- * wants.
- */
-function toFreshness(
-  { consistency, atLeast }: ReadOptions,
-  at: number | undefined,
-): { local: boolean; atLeast: number | undefined } {
-  if (at === undefined) return { local: consistency === "local", atLeast };
-  return { local: true, atLeast: Math.max(at, atLeast ?? 0) };
 }
 
 const absent: StoredRecord = {

@@ -1,13 +1,10 @@
 /** Reads of keys over the network: the contract, and the half of the member that has the replica. */
 import { bool, bytes, embed, enumeration, message, optional, repeated, uint32, uint64 } from "../../base/index.ts";
-import type { Infer, Revision } from "../../base/index.ts";
 import { contract, implement, serverStream, unary } from "../../rpc/index.ts";
 import type { Service } from "../../rpc/index.ts";
+import { Freshness, toReadOptions } from "../freshness-message.ts";
 import { KeyedRecord, KeySpan, StoredRecord } from "./key-operation.ts";
-import type { KeySource, ReadOptions, WatchedEvent, WatchQuery } from "./key-source.ts";
-
-/** How fresh the read must be. */
-const Freshness = message("holdfast.key.Freshness", { local: bool(1), atLeast: optional(uint64(2)) });
+import type { KeySource, WatchedEvent, WatchQuery } from "./key-source.ts";
 
 const GetRequest = message("holdfast.key.GetRequest", {
   key: bytes(1),
@@ -75,14 +72,6 @@ export const KeyService = contract("holdfast.key.Keys", {
 const noSpan: KeySpan = { key: new Uint8Array(0), end: undefined };
 /** Bytes of keys and values after which a message of a stream is sent. */
 const messageSize = 262_144;
-
-function toReadOptions(freshness: Infer<typeof Freshness> | undefined, signal: AbortSignal): ReadOptions {
-  return {
-    consistency: freshness?.local === true ? "local" : "linearizable",
-    atLeast: freshness?.atLeast as Revision | undefined,
-    signal,
-  };
-}
 
 export function keyService(source: KeySource): Service {
   return implement(KeyService, {

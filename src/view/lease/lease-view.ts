@@ -1,5 +1,5 @@
 /**
- * The `lease` view: leases that end when nobody keeps them alive, and take their keys with them.
+ * The `lease` view: leases that end when nobody keeps them alive, and take their keys and their upload of files with them.
  *
  * A lease is judged in store time, and ends by a command in the log: a member proposes `expire` when its own clock says
  * that the deadline has passed, and `apply` does it only if store time says so too and the lease was not kept alive
@@ -8,6 +8,7 @@
  */
 import { bool, embed, limits, message, oneOf, repeated, uint64, uint64Big } from "../../base/index.ts";
 import type { Infer } from "../../base/index.ts";
+import { uploadKey } from "../file/layout.ts";
 import { currentRecord, deleteKey } from "../key/key-state.ts";
 import { Refusal } from "../view.ts";
 import type { ApplyContext, State, View } from "../view.ts";
@@ -144,6 +145,7 @@ export class LeaseView implements View<LeaseOperation, LeaseResult> {
       if (refused !== undefined) return refused;
     }
     state.delete(leaseKey(lease));
+    state.delete(uploadKey(lease));
     context.emit(this.#self, { lease, deadlineMs: undefined } satisfies LeaseChange);
     return keys.length;
   }
