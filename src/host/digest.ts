@@ -3,17 +3,26 @@
  */
 import { hash } from "node:crypto";
 import { constants, crc32, zstdCompressSync, zstdDecompressSync } from "node:zlib";
+import type { ZstdOptions } from "node:zlib";
 import { HoldfastError } from "../base/index.ts";
 import type { Digest } from "../base/index.ts";
 import { zstdFrameSize } from "./zstd-frame.ts";
 
-/** zstd's own default: beyond it time grows much faster than the saving. */
-const compression = { params: { [constants.ZSTD_c_compressionLevel]: 3 } };
+export interface NodeDigestOptions {
+  /** Of zstd. Default 3, zstd's own: beyond it time grows much faster than the saving. */
+  readonly compressionLevel?: number | undefined;
+}
 
 /** Output is grown in steps of at most this. */
 const chunkSizeMax = 1_048_576;
 
 export class NodeDigest implements Digest {
+  readonly #compression: ZstdOptions;
+
+  constructor({ compressionLevel = 3 }: NodeDigestOptions = {}) {
+    this.#compression = { params: { [constants.ZSTD_c_compressionLevel]: compressionLevel } };
+  }
+
   sha256(bytes: Uint8Array): Uint8Array {
     const digest = hash("sha256", bytes, "buffer");
     return new Uint8Array(digest.buffer, digest.byteOffset, digest.length);
@@ -25,7 +34,7 @@ export class NodeDigest implements Digest {
   }
 
   compress(bytes: Uint8Array): Uint8Array {
-    return plain(zstdCompressSync(bytes, compression));
+    return plain(zstdCompressSync(bytes, this.#compression));
   }
 
   decompress(bytes: Uint8Array, sizeMax: number): Uint8Array {

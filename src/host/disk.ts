@@ -26,14 +26,34 @@ const vectorCountMax = 1_024;
 /** Durable writes are made on the spot when they are of at most so many bytes and have lately taken at most so long. */
 const promptSizeMax = 16_384;
 const promptMs = 0.6;
+/** So much of one turn of the event loop goes to them; then one is made on a thread, and everybody else has a turn. */
+const promptTurnMs = 4;
 
 /** Reads above this size first ask for the size of the file, so that a careless size costs no memory. */
 const trustedReadSizeMax = 1_048_576;
 
 const writesThrough = process.platform === "linux" || process.platform === "freebsd";
 
+/**
+ * What has gone to writes on the spot in this turn of the event loop. Whoever writes one thing after another goes on in
+ * microtasks, which would never end the turn.
+ */
+class TurnBudget {
+  #spentMs = 0;
+
+  has(budgetMs: number): boolean {
+    return this.#spentMs < budgetMs;
+  }
+
+  spend(ms: number): void {
+    if (this.#spentMs === 0) setImmediate(() => (this.#spentMs = 0));
+    this.#spentMs += Math.max(ms, Number.MIN_VALUE);
+  }
+}
+
 export class NodeDisk implements Disk {
   readonly #root: string;
+  readonly #turn = new TurnBudget();
 
   constructor(root: string) {
     this.#root = resolve(root);
@@ -47,7 +67,7 @@ export class NodeDisk implements Disk {
     return new Promise((resolve, reject) => {
       fs.open(full, flags, 0o644, (error, descriptor) => {
         if (error !== null) return reject(diskError(error, "open", full));
-        const file = new NodeDiskFile(path, full, descriptor, mode === "write", durable);
+        const file = new NodeDiskFile(path, full, descriptor, mode === "write", durable, this.#turn);
         if (mode === "write") return resolve(file);
         // The system opens a directory for reading, and would refuse only the read.
         fs.fstat(descriptor, (error, stats) => {
@@ -113,7 +133,10 @@ class NodeDiskFile implements DiskFile {
   #closing: Promise<void> | undefined;
   #idle: (() => void) | undefined;
 
-  constructor(path: string, full: string, descriptor: number, writable: boolean, durable: boolean) {
+  readonly #turn: TurnBudget;
+
+  constructor(path: string, full: string, descriptor: number, writable: boolean, durable: boolean, turn: TurnBudget) {
+    this.#turn = turn;
     this.path = path;
     this.#full = full;
     this.#descriptor = descriptor;
@@ -159,7 +182,9 @@ class NodeDiskFile implements DiskFile {
       done(error);
     };
     const size = buffers.reduce((sum, buffer) => sum + buffer.length, 0);
-    if (expectedMs > promptMs || size > promptSizeMax) return this.#writeFrom(buffers, 0, offset, measured);
+    if (expectedMs > promptMs || size > promptSizeMax || !this.#turn.has(promptTurnMs)) {
+      return this.#writeFrom(buffers, 0, offset, measured);
+    }
     let written = 0;
     let failure: Error | null = null;
     try {
@@ -167,6 +192,7 @@ class NodeDiskFile implements DiskFile {
     } catch (error) {
       failure = error as Error;
     }
+    this.#turn.spend(performance.now() - startedMs);
     if (failure !== null || written === size) return measured(failure);
     // A short write goes on in the usual way.
     const rest = Buffer.concat(buffers).subarray(written);

@@ -2,6 +2,7 @@
  * All doors of a real machine together.
  */
 import type { Env, Logger } from "../base/index.ts";
+import { NodeCipher } from "./cipher.ts";
 import { NodeClock } from "./clock.ts";
 import { NodeDigest } from "./digest.ts";
 import { NodeDisk } from "./disk.ts";
@@ -25,6 +26,7 @@ export function nodeEnv(options: NodeEnvOptions): Env {
     net: new NodeNet(options),
     digest: new NodeDigest(),
     logger: options.logger ?? silentLogger,
+    cipher: new NodeCipher(),
   };
 }
 
