@@ -4,7 +4,7 @@
  * `open` and `connect` give the same `Store`. The layers below have entries of their own: `holdfast/base`,
  * `holdfast/rpc`, `holdfast/log`, `holdfast/blob`, `holdfast/tree`, `holdfast/view`, `holdfast/host`, `holdfast/sim`.
  */
-import { nodeEnv } from "./host/index.ts";
+import { nodeEnv, WorkerPipeline } from "./host/index.ts";
 import { connectStore, openStore, startMember } from "./member/index.ts";
 import type { ConnectOptions, Member, MemberOptions, OpenOptions, Store } from "./member/index.ts";
 import { HoldfastError } from "./base/index.ts";
@@ -70,7 +70,7 @@ export async function open(
   const { logger, ...rest } = options;
   const inMemory = directory === ":memory:";
   const env = nodeEnv({ directory: inMemory ? "." : directory, ...(logger !== undefined && { logger }) });
-  const wanted = { ...rest, ...(inMemory && { inMemory }) };
+  const wanted = { pipeline: new WorkerPipeline(), ...rest, ...(inMemory && { inMemory }) };
   if ("listen" in wanted) return memberStore(await startMember(env, wanted));
   const alone = Object.keys(wanted).find((name) => ["peers", "join", "replace", "advertise"].includes(name));
   if (alone !== undefined) {
@@ -86,9 +86,15 @@ function memberStore(member: Member): Store {
   return {
     keys: store.keys,
     leases: store.leases,
+    buckets: store.buckets,
+    snapshots: store.snapshots,
     members: store.members,
     failed: member.failed,
     at: (revision) => store.at(revision),
+    files: (bucket, secret) => store.files(bucket, secret),
+    snapshot: (name, how) => store.snapshot(name, how),
+    collect: (how) => store.collect(how),
+    scrub: (how) => store.scrub(how),
     transaction: (body, options) => store.transaction(body, options),
     status: () => store.status(),
     checkpoint: () => store.checkpoint(),
@@ -110,5 +116,6 @@ export function connect(
   options: ConnectOptions & { readonly logger?: Logger } = {},
 ): Promise<Store> {
   const { logger, ...rest } = options;
-  return connectStore(nodeEnv({ directory: ".", ...(logger !== undefined && { logger }) }), addresses, rest);
+  const env = nodeEnv({ directory: ".", ...(logger !== undefined && { logger }) });
+  return connectStore(env, addresses, { pipeline: new WorkerPipeline(), ...rest });
 }

@@ -8,23 +8,28 @@
  *  2. The state is that of the model after a prefix of the log; the log is what was seen before the crash, or longer.
  *  3. The checkpoint has the root of the undisturbed replica, and of a tree built from its entries in random order.
  *  4. The log, the blobs and the tree verify without complaint, and nothing is kept that no checkpoint needs.
- *  5. The store goes on: it takes writes, checkpoints, closes and opens again. So it does when it crashes while it
+ *  5. Every file of the state and of every snapshot is the model's and reads back whole, and the keys of snapshots are the
+ *     model's too. A collection leaves exactly the pages and chunks that are needed, unless an upload lasts.
+ *  6. The store goes on: it takes writes, checkpoints, closes and opens again. So it does when it crashes while it
  *     recovers (`recoveryCrashes` of the campaign).
  */
 import assert from "node:assert/strict";
 import { HoldfastError, toHex } from "../base/index.ts";
 import type { Env } from "../base/index.ts";
-import { MemoryBlobStore, PackBlobStore } from "../blob/index.ts";
+import { ContentWalker, MemoryBlobStore, PackBlobStore } from "../blob/index.ts";
 import { Prng } from "../sim/index.ts";
 import type { CrashPoint, CrashWorkload } from "../sim/index.ts";
+import type { PastFiles } from "../file/index.ts";
 import { emptyTree, openTree, reachable } from "../tree/index.ts";
-import { DiskCheckpoints, operation, rootOf } from "../view/index.ts";
+import type { TreeRoot } from "../tree/index.ts";
+import { DiskCheckpoints, fileChanges, operation, rootOf } from "../view/index.ts";
 import type { KeyRecord } from "../view/index.ts";
 import { openStore } from "./index.ts";
 import type { LocalStore, OpenOptions } from "./index.ts";
 import { StoreModel } from "./store-model.suite.ts";
 import type { ModelRecord } from "./store-model.suite.ts";
 import { replayUndisturbed } from "./undisturbed.suite.ts";
+import { bucketName, isWhole } from "../sim/cluster/written-files.ts";
 import { checkBalance, putOperation, StoreNotes, StoreWorkload } from "./store-workload.suite.ts";
 
 /** Small files, so that a short workload fills many; the rest follows from the seed. */
@@ -77,8 +82,45 @@ async function checkRecovered(env: Env, options: OpenOptions, notes: StoreNotes,
   await following;
   const again = await openStore(env, { ...options, checkpointLogSizeMin: Number.POSITIVE_INFINITY });
   await checkAgainstModel(again, notes, random);
+  // So that the kept checkpoints are of states with the same files and snapshots.
+  for (const value of ["1", "2"]) {
+    await again.keys.put("last", value);
+    await again.checkpoint();
+  }
+  const [progress] = (await collect(again.collect())).slice(-1);
+  if (progress?.uploadCount === 0) await checkChunks(env, again);
+  const snapshots = await again.localSnapshots.snapshots({ consistency: "local" });
+  const sealed = snapshots.filter((one) => one.sealed);
+  const { seed } = again.replica.lastCheckpoint;
   await again.close();
-  await checkNoGarbage(env, options);
+  const roots = sealed.map(({ rootHash, count }) => ({ hash: rootHash, seed, count }));
+  await checkNoGarbage(env, options, roots);
+}
+
+/** The chunks that are here are those of the files that are here. */
+async function checkChunks(env: Env, store: LocalStore): Promise<void> {
+  const { replica, ownChunks } = store;
+  const needed = new Set<string>();
+  const walker = new ContentWalker({ get: (hash) => ownChunks.get(hash) });
+  const states = [replica.snapshot()];
+  try {
+    for (const { revision } of await store.localSnapshots.snapshots({ consistency: "local" })) {
+      const pinned = replica.pinAt(revision);
+      if (pinned !== undefined) states.push(pinned as (typeof states)[0]);
+    }
+    for (const { tree } of states) {
+      for await (const changes of fileChanges(undefined, tree, { clock: env.clock })) {
+        for (const { after } of changes) {
+          if (after === undefined) continue;
+          for await (const hashes of walker.walk(after)) for (const hash of hashes) needed.add(toHex(hash));
+        }
+      }
+    }
+  } finally {
+    for (const state of states) state.release();
+  }
+  const kept = (await collect(ownChunks.list())).map(({ hash }) => toHex(hash));
+  assert.deepEqual(kept.toSorted(), [...needed].toSorted(), "the chunks that are kept");
 }
 
 /** What the journal still holds must be what was seen before, and go on from there. */
@@ -130,6 +172,37 @@ async function checkAgainstModel(store: LocalStore, notes: StoreNotes, random: P
     assert.deepEqual(found, expected, `the keys at revision ${at}`);
     checkBalance(records);
   }
+  await checkFiles(store, notes, model);
+}
+
+async function checkFiles(store: LocalStore, notes: StoreNotes, model: StoreModel): Promise<void> {
+  for (const { revision, path, put } of notes.files) {
+    const changes = [...(model.fileChanges.get(revision) ?? [])];
+    const expected = [[`${bucketName}:${path}`, put ? revision : undefined]];
+    assert.deepEqual(changes, expected, `what was acknowledged of file ${path} at revision ${revision}`);
+  }
+  const present = await filesOf(store.files(bucketName));
+  assert.deepEqual(present, model.filesAt(model.revision), "the files");
+  const snapshots = await store.localSnapshots.snapshots({ consistency: "local" });
+  assert.deepEqual(new Map(snapshots.map(({ name, revision }) => [name, revision])), model.snapshots, "the snapshots");
+  for (const { name, revision } of snapshots) {
+    const past = store.at(revision);
+    assert.deepEqual(await filesOf(past.files(bucketName)), model.filesAt(revision), `the files of snapshot ${name}`);
+    const keys = (await collect(past.keys.list())).map((record) => [record.key, toModel(record)] as const);
+    const expected = [...model.at(revision)].toSorted(([a], [b]) => (a < b ? -1 : 1));
+    assert.deepEqual(keys, expected, `the keys of snapshot ${name}`);
+  }
+}
+
+/** By what revision each was put. All of them are read. */
+async function filesOf(files: PastFiles): Promise<Map<string, number>> {
+  const found = new Map<string, number>();
+  for (const record of await collect(files.list({ consistency: "local" }))) {
+    const bytes = await (await files.open(record)).bytes();
+    assert.ok(isWhole(bytes), `file ${record.path} of revision ${record.revision} is not what was put`);
+    found.set(`${bucketName}:${record.path}`, record.revision);
+  }
+  return found;
 }
 
 function toModel(record: KeyRecord): ModelRecord {
@@ -161,13 +234,14 @@ async function checkRoot(env: Env, store: LocalStore, notes: StoreNotes, random:
   assert.equal(toHex(hash ?? new Uint8Array(0)), root, "the root of a tree built from the entries");
 }
 
-/** Opening has deleted all blobs but those that the kept checkpoints need. */
-async function checkNoGarbage(env: Env, options: OpenOptions): Promise<void> {
+/** A collection has deleted all blobs but those that the kept checkpoints and the snapshots need. */
+async function checkNoGarbage(env: Env, options: OpenOptions, snapshots: readonly TreeRoot[]): Promise<void> {
   const { packSizeMax } = options;
   const blobs = await PackBlobStore.open(env, "blobs", packSizeMax === undefined ? {} : { packSizeMax });
   const needed = new Set<string>();
-  for (const record of await new DiskCheckpoints(env, "checkpoints").load()) {
-    for await (const hashes of reachable(blobs, rootOf(record))) for (const hash of hashes) needed.add(toHex(hash));
+  const records = await new DiskCheckpoints(env, "checkpoints").load();
+  for (const root of [...records.map(rootOf), ...snapshots]) {
+    for await (const hashes of reachable(blobs, root)) for (const hash of hashes) needed.add(toHex(hash));
   }
   const kept = (await collect(blobs.list())).map(({ hash }) => toHex(hash));
   assert.deepEqual(new Set(kept), needed, "the blobs that are kept");

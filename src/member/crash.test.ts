@@ -16,7 +16,7 @@ async function cut(seed: string, roundCount: number, how: Partial<CrashCampaign>
 }
 
 test("a store keeps its word when it is cut while and after any change of the disk", async () => {
-  const changeCount = await cut("every", 12, { moments: ["during", "after"], unsynced: ["random"] });
+  const changeCount = await cut("every", 10, { moments: ["during", "after"], unsynced: ["random"] });
   assert.ok(changeCount > 100, `the workload has only ${changeCount} changes`);
 });
 

@@ -1,26 +1,46 @@
 /** A store in this process: puts the log, the blobs, the replica and the views together over the doors (storage.ts). */
 import { HoldfastError, throwIfAborted, toHex } from "../base/index.ts";
 import type { DiskLock, Env, Position } from "../base/index.ts";
-import { PackBlobStore } from "../blob/index.ts";
-import type { BlobStore } from "../blob/index.ts";
+import { PackBlobStore, PlainPipeline } from "../blob/index.ts";
+import type { BlobStore, ChunkPipeline, ChunkStore } from "../blob/index.ts";
+import { FileAccess } from "../file/index.ts";
+import type { Buckets, BucketSecret, FileChunks, Files } from "../file/index.ts";
 import { Chain } from "../log/index.ts";
 import { verify } from "../tree/index.ts";
 import {
   checkedRevision,
+  Collector,
   compactRevision,
   Compactor,
+  FileKeeper,
   Keys,
   LeaseKeeper,
   Leases,
+  LocalFiles,
   LocalKeys,
   LocalLeases,
+  LocalSnapshots,
   makeViews,
   PastKeys,
+  placeName,
   Replica,
   rootOf,
   runTransaction,
+  Scrubber,
+  SnapshotKeeper,
 } from "../view/index.ts";
-import type { TransactionContext, TransactionOptions, TransactionOutcome, Views } from "../view/index.ts";
+import type {
+  CollectionOptions,
+  CollectionProgress,
+  MissingBlob,
+  ScrubOptions,
+  ScrubProgress,
+  Snapshot,
+  TransactionContext,
+  TransactionOptions,
+  TransactionOutcome,
+  Views,
+} from "../view/index.ts";
 import { IdentityFile } from "./cluster/identity.ts";
 import type { Members } from "./cluster/members.ts";
 import { belongsToMember } from "./cluster/refusals.ts";
@@ -28,12 +48,16 @@ import { SingleMembers } from "./cluster/single-members.ts";
 import { checkOpenOptions } from "./open-options.ts";
 import type { OpenOptions } from "./open-options.ts";
 import { checkedFrom } from "./service.ts";
-import type { LogRecords, StoreStatus, VerifyProgress } from "./service.ts";
+import type { Collecting, LogRecords, Scrubbing, StoreStatus, VerifyProgress } from "./service.ts";
 import { closeStorage, entriesOf, memoryStorage, openFiles } from "./storage.ts";
 import type { Storage } from "./storage.ts";
 import { storeIdOf } from "./store-id.ts";
+import { StoreSnapshots } from "./store-snapshots.ts";
 import type { PastStore, Store } from "./store.ts";
 import { version } from "./version.ts";
+
+/** Missing blobs that are named in one progress. */
+const missingCountMax = 100;
 
 /** What a member of a cluster adds to a store. */
 export interface ClusterParts {
@@ -42,6 +66,10 @@ export interface ClusterParts {
   readonly seed: Uint8Array;
   /** The fields of the status that are about the cluster. */
   readonly status: () => Partial<StoreStatus>;
+  /** The chunks of the cluster, as this member has them and gets them. */
+  readonly chunks: FileChunks;
+  /** Gets from another member what is missing or damaged here; says whether it has. */
+  readonly repair: (missing: Pick<MissingBlob, "store" | "hash">, signal: AbortSignal) => Promise<boolean>;
 }
 
 /** Opens the store on the disk door, or makes one there. `conflict` when another process has it open. */
@@ -77,6 +105,12 @@ export class LocalStore implements Store {
   readonly leases: Leases;
   readonly localKeys: LocalKeys;
   readonly localLeases: LocalLeases;
+  readonly localFiles: LocalFiles;
+  readonly localSnapshots: LocalSnapshots;
+  /** The chunks of files: of the cluster, where the store is a member's. */
+  readonly chunks: FileChunks;
+  readonly buckets: Buckets;
+  readonly snapshots: StoreSnapshots;
   readonly replica: Replica;
   readonly views: Views;
   readonly members: Members;
@@ -88,6 +122,12 @@ export class LocalStore implements Store {
   readonly #log: Chain;
   readonly #leaseKeeper: LeaseKeeper;
   readonly #compactor: Compactor;
+  readonly #fileKeeper: FileKeeper;
+  readonly #snapshotKeeper: SnapshotKeeper;
+  readonly #collector: Collector;
+  readonly #scrubber: Scrubber;
+  readonly pipeline: ChunkPipeline;
+  readonly #files: FileAccess;
   readonly #openedMs: number;
   #settling: Promise<void> | undefined;
   #closing: Promise<void> | undefined;
@@ -113,6 +153,32 @@ export class LocalStore implements Store {
     this.keys = new Keys(this.localKeys, parts.views.key);
     this.leases = new Leases(env, this.localLeases, parts.views.lease);
     this.#compactor = new Compactor(env, parts.replica, parts.views.key, options.historyRevisions ?? 100_000);
+    this.localFiles = new LocalFiles(env.clock, parts.replica);
+    this.localSnapshots = new LocalSnapshots(parts.replica);
+    this.chunks = parts.cluster?.chunks ?? storage.chunks;
+    this.pipeline = options.pipeline ?? new PlainPipeline(env);
+    this.#files = this.#openFiles();
+    this.buckets = this.#files.buckets;
+    this.snapshots = this.#openSnapshots();
+    this.#fileKeeper = new FileKeeper(env, parts.replica, parts.views.file);
+    this.#snapshotKeeper = new SnapshotKeeper(env, parts.replica, parts.views.snapshot);
+    const { blobs: pages, chunks } = storage;
+    const size = () => sizeOf(pages) + sizeOf(chunks);
+    const { replica } = parts;
+    const repair = parts.cluster?.repair;
+    this.#collector = new Collector(env, { replica, pages, chunks, repair, size }, options.collection);
+    this.#scrubber = new Scrubber(env, { replica, pages, chunks, repair }, options.scrubbing);
+  }
+
+  #openFiles(): FileAccess {
+    const { file: view, lease: leaseView } = this.views;
+    const { localFiles: source, localLeases: leases, chunks } = this;
+    return new FileAccess({ env: this.#env, source, view, leases, leaseView, chunks, pipeline: this.pipeline });
+  }
+
+  #openSnapshots(): StoreSnapshots {
+    const { key: keyView, file: fileView, snapshot } = this.views;
+    return new StoreSnapshots({ snapshots: this.localSnapshots, files: this.localFiles, keyView, fileView }, snapshot);
   }
 
   #single(): Members {
@@ -153,19 +219,44 @@ export class LocalStore implements Store {
     return this.#storage.blobs;
   }
 
+  /** The chunks that this member itself has. */
+  get ownChunks(): ChunkStore {
+    return this.#storage.chunks;
+  }
+
   get failed(): Promise<HoldfastError> {
     return this.replica.failed;
   }
 
   at(revision: number): PastStore {
-    return { keys: new PastKeys(this.localKeys, checkedRevision("the revision", revision)) };
+    return {
+      keys: new PastKeys(this.localKeys, checkedRevision("the revision", revision)),
+      files: (bucket, secret) => this.#files.past(bucket, revision, secret),
+    };
+  }
+
+  files(bucket: string, secret?: BucketSecret): Files {
+    return this.#files.files(bucket, secret);
+  }
+
+  snapshot(name: string, options?: { readonly signal?: AbortSignal | undefined }): Promise<Snapshot> {
+    return this.snapshots.create(name, options);
+  }
+
+  async *collect(options: CollectionOptions = {}): AsyncGenerator<Collecting, void, undefined> {
+    for await (const progress of this.#collector.collect(options)) yield toCollecting(progress);
+  }
+
+  async *scrub(options: ScrubOptions = {}): AsyncGenerator<Scrubbing, void, undefined> {
+    for await (const progress of this.#scrubber.scrub(options)) yield toScrubbing(progress);
   }
 
   transaction<T>(
     body: (tx: TransactionContext) => T | Promise<T>,
     options?: TransactionOptions,
   ): Promise<TransactionOutcome<T>> {
-    const parts = { proposer: this.replica, keys: this.localKeys, keyView: this.views.key };
+    const { key: keyView, file: fileView } = this.views;
+    const parts = { proposer: this.replica, keys: this.localKeys, keyView, files: this.localFiles, fileView };
     return runTransaction(this.#env, parts, body, options);
   }
 
@@ -290,17 +381,50 @@ export class LocalStore implements Store {
 
   async #settle(): Promise<void> {
     this.localKeys.close();
+    await this.#files.close();
+    await this.#collector.close();
+    await this.#scrubber.close();
+    await this.#fileKeeper.close();
+    await this.#snapshotKeeper.close();
     await this.#leaseKeeper.close();
     await this.#compactor.close();
     await this.replica.close();
   }
 
   async #close(): Promise<void> {
-    await this.settle();
-    await closeStorage(this.#storage);
+    try {
+      await this.settle();
+      await this.pipeline.close();
+    } finally {
+      await closeStorage(this.#storage);
+    }
   }
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }
+}
+
+/** Bytes of the records of a store's blobs. */
+function sizeOf(blobs: Storage["blobs"]): number {
+  return blobs instanceof PackBlobStore ? blobs.status().blobSize : 0;
+}
+
+function toCollecting({ phase, missing, kept, ...progress }: CollectionProgress): Collecting {
+  const { pages, chunks, missingCount, uploadCount } = progress;
+  const shown = missing.slice(0, missingCountMax).map((one) => ({ hash: one.hash, where: whereText(one) }));
+  return { phase, done: phase === "done", pages, chunks, missing: shown, missingCount, uploadCount, kept: kept ?? "" };
+}
+
+function toScrubbing({ phase, count, size, damages, damageCount, damagedBlobs }: ScrubProgress): Scrubbing {
+  const named = damagedBlobs.slice(0, missingCountMax).map((one) => ({
+    ...one,
+    files: one.files.map((file) => placeName(file)),
+    states: [...one.states],
+  }));
+  return { phase, done: phase === "done", count, size, damages, damageCount, damagedBlobs: named };
+}
+
+function whereText({ file, where }: MissingBlob): string {
+  return file === undefined ? where : `${placeName(file)}, ${where}`;
 }

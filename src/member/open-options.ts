@@ -1,6 +1,7 @@
 /** How a store is opened. The options are checked before anything is opened or made. */
 import { HoldfastError } from "../base/index.ts";
-import type { ReplicaOptions } from "../view/index.ts";
+import type { ChunkPipeline } from "../blob/index.ts";
+import type { CollectorOptions, ReplicaOptions, ScrubberOptions } from "../view/index.ts";
 
 export interface OpenOptions extends ReplicaOptions {
   /** The member's name in logs and status. Default `holdfast`. */
@@ -11,6 +12,12 @@ export interface OpenOptions extends ReplicaOptions {
   readonly mustExist?: boolean;
   /** Keep everything in memory: nothing is read from the disk or written to it. */
   readonly inMemory?: boolean;
+  /** When garbage is collected by itself, and how fast. */
+  readonly collection?: CollectorOptions;
+  /** When everything is read by itself to find damage, and how fast. */
+  readonly scrubbing?: ScrubberOptions;
+  /** What cuts, hashes and compresses files. Default: done in place. Closed with the store. */
+  readonly pipeline?: ChunkPipeline;
   /** Sizes of the journal's segment files in bytes. */
   readonly segmentSizeMin?: number;
   readonly segmentSizeMax?: number;

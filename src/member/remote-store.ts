@@ -1,6 +1,10 @@
 /** A store that a member elsewhere has open: every layer's remote half over one client. */
 import { asHoldfastError, deferred, HoldfastError, sleep } from "../base/index.ts";
 import type { Env } from "../base/index.ts";
+import { PlainPipeline, RemoteChunks } from "../blob/index.ts";
+import type { ChunkPipeline } from "../blob/index.ts";
+import { FileAccess } from "../file/index.ts";
+import type { Buckets, BucketSecret, Files } from "../file/index.ts";
 import { RpcClient } from "../rpc/index.ts";
 import type { Stub } from "../rpc/index.ts";
 import {
@@ -10,17 +14,28 @@ import {
   makeViews,
   PastKeys,
   RemoteCalls,
+  RemoteFiles,
   RemoteKeys,
   RemoteLeases,
   RemoteProposer,
+  RemoteSnapshots,
   runTransaction,
 } from "../view/index.ts";
-import type { TransactionContext, TransactionOptions, TransactionOutcome, Views } from "../view/index.ts";
+import type {
+  CollectionOptions,
+  ScrubOptions,
+  Snapshot,
+  TransactionContext,
+  TransactionOptions,
+  TransactionOutcome,
+  Views,
+} from "../view/index.ts";
 import type { Members } from "./cluster/members.ts";
 import { RemoteMembers, shuffled } from "./remote-members.ts";
 import { checkedFrom, StoreService } from "./service.ts";
-import type { LogRecords, StoreStatus, VerifyProgress } from "./service.ts";
+import type { Collecting, LogRecords, Scrubbing, StoreStatus, VerifyProgress } from "./service.ts";
 import { StorePin } from "./store-pin.ts";
+import { StoreSnapshots } from "./store-snapshots.ts";
 import type { PastStore, Store } from "./store.ts";
 
 export interface ConnectOptions {
@@ -33,6 +48,8 @@ export interface ConnectOptions {
    * talks to the members at the given addresses alone: to one of them, to ask about itself.
    */
   readonly followMembers?: boolean;
+  /** What cuts, hashes and compresses files. Default: done in place. Closed with the store. */
+  readonly pipeline?: ChunkPipeline;
 }
 
 const timeoutDefaultMs = 10_000;
@@ -120,6 +137,11 @@ export class RemoteStore implements Store {
   readonly #members: RemoteMembers;
   readonly #proposer: RemoteProposer;
   readonly #remoteKeys: RemoteKeys;
+  readonly buckets: Buckets;
+  readonly snapshots: StoreSnapshots;
+  readonly #remoteFiles: RemoteFiles;
+  readonly #files: FileAccess;
+  readonly #pipeline: ChunkPipeline;
   readonly #views: Views = makeViews();
   readonly #service: Stub<(typeof StoreService)["methods"]>;
   #closing: Promise<void> | undefined;
@@ -140,18 +162,49 @@ export class RemoteStore implements Store {
     this.#remoteKeys = new RemoteKeys(env, this.#client, this.#proposer, { timeoutMs });
     const remoteLeases = new RemoteLeases(env, this.#client, this.#proposer, { timeoutMs });
     this.keys = new Keys(this.#remoteKeys, this.#views.key);
-    this.leases = new Leases(env, remoteLeases, this.#views.lease);
+    const { key: keyView, lease: leaseView, file: fileView, snapshot } = this.#views;
+    this.leases = new Leases(env, remoteLeases, leaseView);
+    const source = new RemoteFiles(env, this.#client, this.#proposer, { timeoutMs });
+    this.#remoteFiles = source;
+    this.#pipeline = options.pipeline ?? new PlainPipeline(env);
+    const chunks = new RemoteChunks(env, this.#client, "the member");
+    const parts = { env, source, view: fileView, leases: remoteLeases, leaseView, chunks, pipeline: this.#pipeline };
+    this.#files = new FileAccess(parts);
+    this.buckets = this.#files.buckets;
+    const snapshots = new RemoteSnapshots(env, this.#client, this.#proposer, { timeoutMs });
+    this.snapshots = new StoreSnapshots({ snapshots, files: source, keyView, fileView }, snapshot);
+  }
+
+  files(bucket: string, secret?: BucketSecret): Files {
+    return this.#files.files(bucket, secret);
+  }
+
+  snapshot(name: string, options?: { readonly signal?: AbortSignal | undefined }): Promise<Snapshot> {
+    return this.snapshots.create(name, options);
+  }
+
+  collect({ dryRun = false, signal }: CollectionOptions = {}): AsyncIterable<Collecting> {
+    return this.#service.collect({ dryRun }, signal === undefined ? {} : { signal });
+  }
+
+  scrub({ rate = 0, signal }: ScrubOptions = {}): AsyncIterable<Scrubbing> {
+    const bound = Number.isFinite(rate) ? Math.ceil(rate) : 0;
+    return this.#service.scrub({ rate: bound }, signal === undefined ? {} : { signal });
   }
 
   at(revision: number): PastStore {
-    return { keys: new PastKeys(this.#remoteKeys, checkedRevision("the revision", revision)) };
+    return {
+      keys: new PastKeys(this.#remoteKeys, checkedRevision("the revision", revision)),
+      files: (bucket, secret) => this.#files.past(bucket, revision, secret),
+    };
   }
 
   transaction<T>(
     body: (tx: TransactionContext) => T | Promise<T>,
     options?: TransactionOptions,
   ): Promise<TransactionOutcome<T>> {
-    const parts = { proposer: this.#proposer, keys: this.#remoteKeys, keyView: this.#views.key };
+    const { key: keyView, file: fileView } = this.#views;
+    const parts = { proposer: this.#proposer, keys: this.#remoteKeys, keyView, files: this.#remoteFiles, fileView };
     return runTransaction(this.#env, parts, body, options);
   }
 
@@ -192,6 +245,8 @@ export class RemoteStore implements Store {
   }
 
   async #close(): Promise<void> {
+    await this.#files.close();
+    await this.#pipeline.close();
     await this.#proposer.close();
     await this.#pin.close();
     await this.#client.close();

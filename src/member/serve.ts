@@ -1,9 +1,11 @@
 /** Serves a store over the network: all services on every address. */
+import { revision } from "../base/index.ts";
 import type { Env } from "../base/index.ts";
-import { blobService } from "../blob/index.ts";
+import { blobService, chunkService, PeerChunkService } from "../blob/index.ts";
+import type { ChunkServiceOptions } from "../blob/index.ts";
 import { implement, RpcServer } from "../rpc/index.ts";
 import type { RpcServerOptions, Service } from "../rpc/index.ts";
-import { commandService, keyService, leaseService } from "../view/index.ts";
+import { commandService, fileService, keyService, leaseService, snapshotService } from "../view/index.ts";
 import { singleService } from "./cluster/cluster-handlers.ts";
 import type { LocalStore } from "./local-store.ts";
 import { StoreService } from "./service.ts";
@@ -43,9 +45,29 @@ export function storeServices(env: Env, store: LocalStore): Service[] {
     commandService(store.replica, store.views.all),
     keyService(store.localKeys),
     leaseService(store.localLeases),
+    fileService(store.localFiles),
+    snapshotService(store.localSnapshots),
     storeService(store),
     blobService(env, store.blobs),
+    chunkService(env, store.chunks, { reach: reachIn(store), check: checkIn(store) }),
   ];
+}
+
+/** What a member offers the others of its own chunks. */
+export function peerChunkService(env: Env, store: LocalStore): Service {
+  return chunkService(env, store.ownChunks, {
+    reach: reachIn(store),
+    check: checkIn(store),
+    contract: PeerChunkService,
+  });
+}
+
+function reachIn({ replica }: LocalStore): ChunkServiceOptions["reach"] {
+  return (wanted, signal) => replica.reachRevision(revision(wanted), signal);
+}
+
+function checkIn({ pipeline }: LocalStore): ChunkServiceOptions["check"] {
+  return async ({ hash, blob }) => void (await pipeline.open(hash, blob));
 }
 
 function storeService(store: LocalStore): Service {
@@ -68,5 +90,7 @@ function storeService(store: LocalStore): Service {
     logVerify: (_, { signal }) => store.verifyLog({ signal }),
     blobVerify: (_, { signal }) => store.verifyBlobs({ signal }),
     treeVerify: (_, { signal }) => store.verifyTree({ signal }),
+    collect: ({ dryRun }, { signal }) => store.collect({ dryRun, signal }),
+    scrub: ({ rate }, { signal }) => store.scrub({ rate: rate === 0 ? undefined : rate, signal }),
   });
 }

@@ -2,7 +2,7 @@
  * What a member answers about its store as a whole, beside the services of the views: status, the log, checkpoints.
  * Both halves of the remote store are made from this one contract.
  */
-import { bool, bytes, HoldfastError, message, position, repeated, string, uint64 } from "../base/index.ts";
+import { bool, bytes, embed, HoldfastError, message, position, repeated, string, uint64 } from "../base/index.ts";
 import type { Infer, Position } from "../base/index.ts";
 import { contract, serverStream, unary } from "../rpc/index.ts";
 
@@ -89,6 +89,73 @@ export const VerifyProgress = message("holdfast.member.VerifyProgress", {
 });
 export type VerifyProgress = Infer<typeof VerifyProgress>;
 
+const CollectRequest = message("holdfast.member.CollectRequest", {
+  /** Only say what would go. */
+  dryRun: bool(1),
+});
+const CollectedStore = message("holdfast.member.CollectedStore", {
+  /** Blobs found to be needed. */
+  markedCount: uint64(1),
+  /** What went, or would go; bytes on the disk. */
+  sweptCount: uint64(2),
+  sweptSize: uint64(3),
+});
+const MissingChunk = message("holdfast.member.MissingChunk", {
+  hash: bytes(1),
+  /** What needs it, in words. */
+  where: string(2),
+});
+
+/** How far a collection is. */
+export const Collecting = message("holdfast.member.Collecting", {
+  /** What is being done, in words. */
+  phase: string(1),
+  done: bool(2),
+  pages: embed(3, CollectedStore),
+  chunks: embed(4, CollectedStore),
+  /** What is needed and not here: the first of them, and how many there are. */
+  missing: repeated(embed(5, MissingChunk)),
+  missingCount: uint64(6),
+  /** Uploads that keep chunks which nothing names yet. */
+  uploadCount: uint64(7),
+  /** Why chunks were not swept; empty if they were. */
+  kept: string(8),
+});
+export type Collecting = Infer<typeof Collecting>;
+
+const ScrubRequest = message("holdfast.member.ScrubRequest", {
+  /** Bytes a second at most; 0: as fast as it goes. */
+  rate: uint64(1),
+});
+const DamagedBlob = message("holdfast.member.DamagedBlob", {
+  /** `pages` or `chunks`. */
+  store: string(1),
+  hash: bytes(2),
+  /** Versions of files that need it, in words: the first of them. */
+  files: repeated(string(3)),
+  /** There are more. */
+  moreFiles: bool(4),
+  /** The states that need it, in words. */
+  states: repeated(string(5)),
+  /** It is here again. */
+  repaired: bool(6),
+});
+
+/** How far a scrub is. */
+export const Scrubbing = message("holdfast.member.Scrubbing", {
+  /** What is being done, in words. */
+  phase: string(1),
+  done: bool(2),
+  /** Blobs read and found right; bytes read. */
+  count: uint64(3),
+  size: uint64(4),
+  /** What is wrong, by place: the first of it, and how much there is. */
+  damages: repeated(string(5)),
+  damageCount: uint64(6),
+  damagedBlobs: repeated(embed(7, DamagedBlob)),
+});
+export type Scrubbing = Infer<typeof Scrubbing>;
+
 export const StoreService = contract("holdfast.member.Store", {
   status: unary(1, Empty, StoreStatus),
   checkpoint: unary(2, Empty, StoreStatus),
@@ -96,4 +163,6 @@ export const StoreService = contract("holdfast.member.Store", {
   logVerify: serverStream(4, Empty, VerifyProgress),
   blobVerify: serverStream(5, Empty, VerifyProgress),
   treeVerify: serverStream(6, Empty, VerifyProgress),
+  collect: serverStream(7, CollectRequest, Collecting),
+  scrub: serverStream(8, ScrubRequest, Scrubbing),
 });

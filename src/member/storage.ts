@@ -1,7 +1,8 @@
 /**
  * What lies under a store: its log, its blobs and its checkpoints.
  *
- * In the data directory of a store on its own: `log/` the journal, `blobs/` the packs, `checkpoints/`, and the lock. A
+ * In the data directory of a store on its own: `log/` the journal, `blobs/` the packs of the state's pages, `chunks/` those
+ * of file chunks, `checkpoints/`, and the lock. A
  * member of a cluster has `raft/` instead of `log/`, the file `member`, and `fetching/`, where the checkpoint stands whose
  * pages it fetches from others.
  */
@@ -30,7 +31,10 @@ export interface Storage {
   readonly log: LogEngine;
   /** Absent for a log that is only in memory. */
   readonly files: LogFiles | undefined;
+  /** The pages of the state. */
   readonly blobs: PackBlobStore | MemoryBlobStore;
+  /** The chunks of files. */
+  readonly chunks: PackBlobStore | MemoryBlobStore;
   readonly checkpoints: CheckpointStore;
   /** Notes of states that are being fetched from other members. */
   readonly fetching?: CheckpointStore;
@@ -39,24 +43,45 @@ export interface Storage {
 }
 
 export function memoryStorage(env: Env): Storage {
-  const blobs = new MemoryBlobStore(env);
-  return { log: new MemoryEngine(), files: undefined, blobs, checkpoints: new MemoryCheckpoints(), lock: undefined };
+  const [blobs, chunks] = [new MemoryBlobStore(env), new MemoryBlobStore(env)];
+  const log = new MemoryEngine();
+  return { log, files: undefined, blobs, chunks, checkpoints: new MemoryCheckpoints(), lock: undefined };
 }
 
 /** Opens the storage of a store on its own, or makes it. When it fails, the lock is still held. */
 export async function openFiles(env: Env, options: OpenOptions, lock: DiskLock): Promise<Storage> {
-  const blobs = await openBlobs(env, options);
+  const stores = await openBlobs(env, options);
   try {
     const log = await FileEngine.open(env, logDirectory, segmentSizes(options));
-    return { log, files: log, blobs, checkpoints: openCheckpoints(env), lock };
+    return { log, files: log, ...stores, checkpoints: openCheckpoints(env), lock };
+  } catch (error) {
+    await closeBlobs(stores);
+    throw error;
+  }
+}
+
+/** The pages of the state and the chunks of files. */
+export async function openBlobs(
+  env: Env,
+  { packSizeMax }: OpenOptions,
+): Promise<{ readonly blobs: PackBlobStore; readonly chunks: PackBlobStore }> {
+  const options = packSizeMax === undefined ? {} : { packSizeMax };
+  const blobs = await PackBlobStore.open(env, "blobs", options);
+  try {
+    // What is put there has been compressed where that helps.
+    return { blobs, chunks: await PackBlobStore.open(env, "chunks", { ...options, compress: false }) };
   } catch (error) {
     await blobs.close();
     throw error;
   }
 }
 
-export function openBlobs(env: Env, { packSizeMax }: OpenOptions): Promise<PackBlobStore> {
-  return PackBlobStore.open(env, "blobs", packSizeMax === undefined ? {} : { packSizeMax });
+async function closeBlobs({ blobs, chunks }: Pick<Storage, "blobs" | "chunks">): Promise<void> {
+  try {
+    await blobs.close();
+  } finally {
+    await chunks.close();
+  }
 }
 
 export function openCheckpoints(env: Env): CheckpointStore {
@@ -78,12 +103,12 @@ export function segmentSizes({ segmentSizeMin, segmentSizeMax }: OpenOptions): {
 }
 
 /** In the order in which they depend on each other. */
-export async function closeStorage({ log, blobs, lock }: Storage): Promise<void> {
+export async function closeStorage({ log, blobs, chunks, lock }: Storage): Promise<void> {
   try {
     await log.close();
   } finally {
     try {
-      await blobs.close();
+      await closeBlobs({ blobs, chunks });
     } finally {
       await lock?.release();
     }

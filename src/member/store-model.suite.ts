@@ -3,7 +3,15 @@
  * decodes operations with the views' own codec and does everything else on its own. Keys and values must be text.
  */
 import { limits, utf8Decode } from "../base/index.ts";
-import { decodeCommand, KeyOperation, LeaseOperation, SessionOperation, sessionViewId } from "../view/index.ts";
+import {
+  decodeCommand,
+  FileOperation,
+  KeyOperation,
+  LeaseOperation,
+  SessionOperation,
+  sessionViewId,
+  SnapshotOperation,
+} from "../view/index.ts";
 import type { DecodedCommand } from "../view/index.ts";
 
 export interface ModelRecord {
@@ -32,6 +40,8 @@ interface Session {
 class Refused extends Error {}
 
 const keyViewId = 16;
+const leaseViewId = 17;
+const fileViewId = 18;
 const noBytes = new Uint8Array(0);
 
 export class StoreModel {
@@ -40,10 +50,20 @@ export class StoreModel {
   readonly sessions = new Map<number, Session>();
   /** By revision; the first has no changes. */
   readonly changes: ModelChanges[] = [new Map()];
+  /** Of all buckets, `bucket:path`, by what revision they were put; as far as the workloads use them. */
+  readonly files = new Map<string, number>();
+  /** By revision. */
+  readonly fileChanges = new Map<number, ReadonlyMap<string, number | undefined>>();
+  readonly buckets = new Set<string>();
+  readonly uploads = new Set<bigint>();
+  /** By name, the revision that is pinned. */
+  readonly snapshots = new Map<string, number>();
   compactRevision = 0;
   timeMs = 0;
   #position = 0;
   #changing = new Map<string, ModelRecord | undefined>();
+  #changingFiles = new Map<string, number | undefined>();
+  #changed = false;
   #undo: (() => void)[] = [];
 
   get revision(): number {
@@ -67,6 +87,19 @@ export class StoreModel {
     return keys;
   }
 
+  /** The files as they were at a revision. */
+  filesAt(revision: number): Map<string, number> {
+    const files = new Map<string, number>();
+    for (const [at, changes] of this.fileChanges) {
+      if (at > revision) break;
+      for (const [name, put] of changes) {
+        if (put === undefined) files.delete(name);
+        else files.set(name, put);
+      }
+    }
+    return files;
+  }
+
   replay(records: readonly Uint8Array[]): void {
     for (const record of records) this.#apply(decodeCommand(record), this.#position++);
   }
@@ -82,20 +115,25 @@ export class StoreModel {
     }
     if (command.session !== 0 && !this.#admit(command)) return;
     this.#changing = new Map();
+    this.#changingFiles = new Map();
+    this.#changed = false;
     this.#undo = [];
     // Whatever becomes of it: the same command may come again when it would do something else.
     this.sessions.get(command.session)?.answered.add(command.sequence);
     try {
       for (const { viewId, body } of command.operations) {
         if (viewId === keyViewId) this.#key(KeyOperation.decode(body));
-        else this.#lease(LeaseOperation.decode(body));
+        else if (viewId === leaseViewId) this.#lease(LeaseOperation.decode(body));
+        else if (viewId === fileViewId) this.#file(FileOperation.decode(body));
+        else this.#snapshot(SnapshotOperation.decode(body));
       }
     } catch (error) {
       if (!(error instanceof Refused)) throw error;
       for (const undo of this.#undo.toReversed()) undo();
       return;
     }
-    if (this.#changing.size > 0) this.changes.push(this.#changing);
+    if (this.#changingFiles.size > 0) this.fileChanges.set(this.revision + 1, this.#changingFiles);
+    if (this.#changing.size > 0 || this.#changed) this.changes.push(this.#changing);
   }
 
   #openSession(id: number): void {
@@ -218,6 +256,76 @@ export class StoreModel {
         return;
       case "renewAll":
         for (const [lease, { ttlMs }] of this.leases) this.#renew(lease, ttlMs);
+        return;
+      default:
+        return;
+    }
+  }
+
+  #file({ operation }: FileOperation): void {
+    switch (operation?.case) {
+      case "setBucket": {
+        const { bucket = "", mustBeNew = false } = operation.value;
+        if (mustBeNew && this.buckets.has(bucket)) throw new Refused("the bucket exists");
+        this.#addBucket(bucket);
+        this.#changed = true;
+        return;
+      }
+      case "put": {
+        const { bucket = "", path = noBytes, upload = 0n } = operation.value;
+        if (upload !== 0n && !(this.uploads.has(upload) && this.leases.has(upload))) throw new Refused("it has ended");
+        this.#addBucket(bucket);
+        return this.#changeFile(`${bucket}:${utf8Decode(path)}`, this.revision + 1);
+      }
+      case "delete": {
+        const { bucket = "", path = noBytes } = operation.value;
+        const name = `${bucket}:${utf8Decode(path)}`;
+        if (this.files.has(name)) this.#changeFile(name, undefined);
+        return;
+      }
+      case "beginUpload": {
+        const { lease = 0n } = operation.value;
+        if (!this.leases.has(lease)) throw new Refused("no such lease");
+        this.uploads.add(lease);
+        this.#undo.push(() => this.uploads.delete(lease));
+        this.#changed = true;
+        return;
+      }
+      default:
+        // Forgetting versions changes nothing that a revision says.
+        return;
+    }
+  }
+
+  #addBucket(bucket: string): void {
+    if (this.buckets.has(bucket)) return;
+    this.buckets.add(bucket);
+    this.#undo.push(() => this.buckets.delete(bucket));
+  }
+
+  #changeFile(name: string, revision: number | undefined): void {
+    set(this.files, name, revision, this.#undo);
+    this.#changingFiles.set(name, revision);
+    this.#changed = true;
+  }
+
+  #snapshot({ operation }: SnapshotOperation): void {
+    switch (operation?.case) {
+      case "create": {
+        const { name } = operation.value;
+        if (this.snapshots.has(name)) throw new Refused("the snapshot exists");
+        set(this.snapshots, name, this.revision + 1, this.#undo);
+        this.#changed = true;
+        return;
+      }
+      case "delete":
+        for (const { name, revision, lenient } of operation.value.snapshots) {
+          const before = this.snapshots.get(name);
+          if (before === undefined && lenient) continue;
+          if (before === undefined || (revision !== 0 && revision !== before)) throw new Refused("no such snapshot");
+          set(this.snapshots, name, undefined, this.#undo);
+          this.#changed = true;
+        }
         return;
       default:
         return;

@@ -1,6 +1,7 @@
 /**
  * A seeded workload on one store: puts, deletions, deletions of ranges, transactions, commits, leases, compactions,
- * commands in a session and checkpoints, several at a time. It notes, outside the machine, what the store has said.
+ * commands in a session, files, snapshots, collections and checkpoints, several at a time. It notes, outside the machine,
+ * what the store has said. What a file holds says its first line, so that whoever reads it can tell whether it is whole.
  */
 import { operation, SessionOperation, SessionResult, sessionViewId } from "../view/index.ts";
 import type { KeyRecord } from "../view/index.ts";
@@ -8,6 +9,7 @@ import { equalBytes, HoldfastError, revision as toRevision, sleep } from "../bas
 import type { Env } from "../base/index.ts";
 import type { Prng } from "../sim/index.ts";
 import type { LocalStore } from "./index.ts";
+import { bucketName, fileBytes } from "../sim/cluster/written-files.ts";
 
 /** Something the store has acknowledged: all that this revision changed, as text; undefined for a deletion. */
 export interface Acknowledgement {
@@ -27,6 +29,8 @@ export class StoreNotes {
   /** Every record of the log that was seen, from position 0 on. */
   readonly log: Uint8Array[] = [];
   readonly acknowledged: Acknowledgement[] = [];
+  /** Puts of files, or their deletion. */
+  readonly files: { readonly revision: number; readonly path: string; readonly put: boolean }[] = [];
   session: SessionNotes | undefined;
   /** The seed of the store's tree, once it was opened. */
   treeSeed: Uint8Array | undefined;
@@ -83,6 +87,7 @@ export class StoreWorkload {
   }
 
   async run(roundCount: number): Promise<void> {
+    await this.#openBucket();
     await this.#openAccounts();
     for (let round = 0; round < roundCount; round++) await this.round();
   }
@@ -107,6 +112,11 @@ export class StoreWorkload {
       [8, () => this.#lease()],
       [3, () => this.#compact()],
       [6, () => this.checkpoint()],
+      [8, () => this.#putFile()],
+      [3, () => this.#deleteFile()],
+      [3, () => this.#createSnapshot()],
+      [3, () => this.#deleteSnapshot()],
+      [3, () => this.collect()],
     ];
     let left = this.#random.below(kinds.reduce((sum, [weight]) => sum + weight, 0));
     for (const [weight, run] of kinds) {
@@ -158,6 +168,13 @@ export class StoreWorkload {
         previous.map(({ key }) => [key, undefined]),
       );
     }
+  }
+
+  async #openBucket(): Promise<void> {
+    const sizes = { chunkSizeMin: 4_096, chunkSizeAverage: 4_096, chunkSizeMax: 8_192 };
+    await this.#store.buckets.create(bucketName, { ...sizes, keepMs: 0, keepCountMax: 0 }).catch((error: unknown) => {
+      if (!(error instanceof HoldfastError) || error.code !== "exists") throw error;
+    });
   }
 
   async #openAccounts(): Promise<void> {
@@ -249,6 +266,33 @@ export class StoreWorkload {
     }
   }
 
+  /** Some are in their entries, some are chunks, and many have chunks that others have had. */
+  async #putFile(): Promise<void> {
+    const path = `p${this.#random.below(6)}`;
+    const size = this.#random.chance(0.3) ? 10 + this.#random.below(900) : 2_000 + this.#random.below(16_000);
+    const bytes = fileBytes(this.#random.below(4), size);
+    const { revision } = await this.#store.files(bucketName).put(path, bytes);
+    this.#notes.files.push({ revision, path, put: true });
+  }
+
+  async #deleteFile(): Promise<void> {
+    const path = `p${this.#random.below(6)}`;
+    const { revision, count } = await this.#store.files(bucketName).delete(path);
+    if (count > 0) this.#notes.files.push({ revision, path, put: false });
+  }
+
+  async #createSnapshot(): Promise<void> {
+    await this.#store.snapshot(`s${this.#random.below(3)}`);
+  }
+
+  async #deleteSnapshot(): Promise<void> {
+    await this.#store.snapshots.delete(`s${this.#random.below(3)}`);
+  }
+
+  async collect(): Promise<void> {
+    for await (const _ of this.#store.collect()) continue;
+  }
+
   async #compact(): Promise<void> {
     const at = this.#store.replica.revision - this.#random.below(15);
     if (at > 0) await this.#store.keys.compact(toRevision(at));
@@ -271,6 +315,8 @@ export function putOperation(
 /** Conditions that fail, leases that have ended and revisions compacted meanwhile belong to the workload. */
 function expected(error: unknown): void {
   const code = error instanceof HoldfastError && !error.maybe ? error.code : undefined;
+  // Of a name of a snapshot that is taken.
+  if (code === "exists") return;
   if (code !== "conflict" && code !== "notFound" && code !== "trimmed") throw error;
 }
 

@@ -8,6 +8,8 @@ export { crashEverywhere } from "./crash-campaign.ts";
 export type { CrashCampaign, CrashCampaignResult, CrashPoint, CrashWorkload } from "./crash-campaign.ts";
 export { Machine } from "./machine.ts";
 export type { CrashMoment } from "./machine.ts";
+export { MemoryFileSystem } from "./memory-file-system.ts";
+export type { MemoryFileSystemOptions } from "./memory-file-system.ts";
 export { SimNetwork } from "./network.ts";
 export { defaultNetworkSettings } from "./network-settings.ts";
 export type { NetworkSettings } from "./network-settings.ts";

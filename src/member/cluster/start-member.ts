@@ -12,20 +12,21 @@
  */
 import { asHoldfastError, assert, deferred, equalBytes, HoldfastError } from "../../base/index.ts";
 import type { DiskLock, Env, Listener, Position, Timer } from "../../base/index.ts";
-import { BlobService } from "../../blob/index.ts";
+import { BlobService, ChunkService, PeerChunkService } from "../../blob/index.ts";
 import { RaftEngine, RaftService } from "../../log/index.ts";
-import { isVoter, memberOf } from "../../raft/index.ts";
+import { hasMajority, isVoter, memberOf } from "../../raft/index.ts";
 import type { RaftStatus } from "../../raft/index.ts";
 import { RpcServer } from "../../rpc/index.ts";
 import type { Contract, Service } from "../../rpc/index.ts";
-import { CommandService, KeyService, LeaseService } from "../../view/index.ts";
+import { CommandService, FileService, KeyService, LeaseService, SnapshotService } from "../../view/index.ts";
 import { checkStoreExists, LocalStore, openLocked, openStore } from "../local-store.ts";
-import { storeServices } from "../serve.ts";
+import { peerChunkService, storeServices } from "../serve.ts";
 import { StoreService } from "../service.ts";
 import type { StoreStatus } from "../service.ts";
 import { openBlobs, openCheckpoints, openFetching, raftDirectory, segmentSizes } from "../storage.ts";
 import { catchUp, checkpointService, CheckpointService } from "./catch-up.ts";
-import type { CatchUpPeer } from "./catch-up.ts";
+import { MemberChunks } from "./member-chunks.ts";
+import type { ChunkPeer } from "./member-chunks.ts";
 import { clusterService, singleService, waitingService } from "./cluster-handlers.ts";
 import { ClusterMembers } from "./cluster-members.ts";
 import { ClusterService } from "./cluster-service.ts";
@@ -72,13 +73,16 @@ export async function startMember(env: Env, options: MemberOptions): Promise<Mem
 }
 
 /** Open to the other members although the store is not. */
-const memberContracts: readonly Contract[] = [RaftService, CheckpointService];
+const memberContracts: readonly Contract[] = [RaftService, CheckpointService, PeerChunkService];
 const clientContracts: readonly Contract[] = [
   CommandService,
   KeyService,
   LeaseService,
+  FileService,
+  SnapshotService,
   StoreService,
   BlobService,
+  ChunkService,
   ClusterService,
 ];
 /** How long a leader that stops tries to hand over. */
@@ -105,6 +109,7 @@ class RunningMember implements Member {
   #engine: RaftEngine | undefined;
   #members: ClusterMembers | undefined;
   #ownEntry: OwnEntry | undefined;
+  #chunks: MemberChunks | undefined;
   #store: LocalStore | undefined;
   #tidying: Timer | undefined;
   #closing: Promise<void> | undefined;
@@ -277,13 +282,23 @@ class RunningMember implements Member {
     const env = this.#env;
     const members = new ClusterMembers(env, engine, this.#clients, identity);
     this.#members = members;
-    const blobs = await openBlobs(env, this.#options);
+    const stores = await openBlobs(env, this.#options);
     const [checkpoints, fetching] = [openCheckpoints(env), openFetching(env)];
-    const storage = { log: engine, files: engine, blobs, checkpoints, fetching, lock: this.#lock };
+    const storage = { log: engine, files: engine, ...stores, checkpoints, fetching, lock: this.#lock };
     const { seed } = identity;
-    const parts = { members, seed, status: () => clusterStatus(engine, members) };
+    const chunks = new MemberChunks(env, {
+      local: stores.chunks,
+      peers: () => this.#peers(true),
+      isMajority: (others, here) =>
+        hasMajority(engine.configuration(), (id) => (id === identity.id ? here : others.has(id))),
+    });
+    this.#chunks = chunks;
+    const status = () => clusterStatus(engine, members);
+    const parts = { members, seed, status, chunks: chunks.all, repair: chunks.repair };
     this.#store = await LocalStore.open(env, storage, { ...this.#options, name: identity.name }, parts);
     this.#lock = undefined;
+    chunks.follow(this.#store);
+    this.#openGate(peerChunkService(env, this.#store));
     for (const service of storeServices(env, this.#store)) this.#openGate(service);
     this.#openGate(clusterService(members, (request, signal) => this.#hello(request, signal)));
     this.#openGate(checkpointService(env, this.#store.replica), true);
@@ -304,12 +319,12 @@ class RunningMember implements Member {
   }
 
   /** The other members, as far as this one knows. */
-  #peers(): CatchUpPeer[] {
+  #peers(votersOnly = false): ChunkPeer[] {
     const { id } = this.#identity ?? {};
     const members = this.#engine?.configuration().members ?? [];
     return members
-      .filter((member) => member.id !== id && member.address !== "")
-      .map(({ name, address }) => ({ name, client: this.#clients.at(address) }));
+      .filter((member) => member.id !== id && member.address !== "" && (!votersOnly || isVoter(member)))
+      .map(({ id: other, name, address }) => ({ id: other, name, client: this.#clients.at(address) }));
   }
 
   /** Lets go of members that have been gone for longer than any call to one lasts. */
@@ -358,6 +373,7 @@ class RunningMember implements Member {
       // A watch has no end of its own: its client goes on at another member, or at this one when it is back.
       this.#store?.localKeys.close();
       await this.#drain(graceMs);
+      await this.#chunks?.close();
       // What was proposed here needs the other members, who must reach this one until it is answered.
       await this.#store?.settle();
       for (const gate of this.#gates.values()) gate.end(reason);

@@ -10,12 +10,14 @@
  *  4. A watch delivered exactly what the log says, in its order, up to the end.
  *  5. A read of what is here now found a state that there has been.
  *  6. No lease ended early, and all have ended.
+ *  8. Every file, and every file of a snapshot, reads back whole at every member, from its own disk or another's.
  *  7. What each member keeps on its disk verifies, unless the disk was damaged.
  */
 import assert from "node:assert/strict";
 import { toHex } from "../../base/index.ts";
 import type { Env } from "../../base/index.ts";
 import type { LocalStore } from "../../member/index.ts";
+import { bucketName, isWhole } from "./written-files.ts";
 import { StoreModel } from "../../member/store-model.suite.ts";
 import type { ModelChanges, ModelRecord } from "../../member/store-model.suite.ts";
 import { replayUndisturbed } from "../../member/undisturbed.suite.ts";
@@ -194,6 +196,29 @@ function auditLeases({ leases, leasedKeys }: Notes, changes: readonly ModelChang
   }
   assert.deepEqual([...keys], [], "keys whose leases have not ended");
   leases.finish();
+}
+
+/** (8) */
+export async function auditFiles(
+  members: readonly Resting[],
+  inspector: Inspector,
+  end: CheckpointRecord,
+): Promise<void> {
+  const model = new StoreModel();
+  model.replay(wholeLog(inspector, end.position));
+  for (const { name, store } of members) {
+    const moments = new Map([["now", undefined as number | undefined], ...model.snapshots]);
+    for (const [moment, revision] of moments) {
+      const files = (revision === undefined ? store : store.at(revision)).files(bucketName);
+      const found = new Map<string, number>();
+      for await (const record of files.list({ consistency: "local" })) {
+        const bytes = await (await files.open(record)).bytes();
+        assert.ok(isWhole(bytes), `file ${record.path} of ${moment} at ${name}`);
+        found.set(`${bucketName}:${record.path}`, record.revision);
+      }
+      assert.deepEqual(found, model.filesAt(revision ?? model.revision), `the files of ${moment} at ${name}`);
+    }
+  }
 }
 
 /** (7) */

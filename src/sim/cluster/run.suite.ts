@@ -10,7 +10,7 @@ import type { OpenOptions, RemoteStore } from "../../member/index.ts";
 import type { Machine } from "../machine.ts";
 import { Prng } from "../prng.ts";
 import { Simulator } from "../simulator.ts";
-import { auditDisks, auditMembers, auditNotes } from "./audit.suite.ts";
+import { auditDisks, auditFiles, auditMembers, auditNotes } from "./audit.suite.ts";
 import type { Resting } from "./audit.suite.ts";
 import { Cluster } from "./cluster.ts";
 import type { Launch, Seat } from "./cluster.ts";
@@ -160,6 +160,8 @@ class Run {
     this.#options.settled?.(this.#cluster);
     this.phase = "auditing the members";
     const end = await this.#goal(auditMembers(resting, this.#inspector), endingMs);
+    this.phase = "auditing the files";
+    await this.#goal(auditFiles(resting, this.#inspector, end), endingMs);
     this.phase = "completing the watches";
     await this.#goal(this.#watchesComplete(end.revision), endingMs);
     await this.#goal(Promise.all(this.#clients.map((client) => client.close())), endingMs);
@@ -316,5 +318,7 @@ export function memberOptions(random: Prng): OpenOptions {
     checkpointIdleMs: 200,
     cacheSizeMax: random.pick([1, 20_000, 1_000_000]),
     historyRevisions: random.pick([0, 200]),
+    // So that collections are under way at any moment, whatever else is.
+    collection: { startMs: 500, lookMs: 500 + random.below(1_000), pauseMs: 0, quietPauseMs: 0 },
   };
 }

@@ -9,6 +9,7 @@
  * | `b/N`     | commits of several keys, lists, and calls of one key                                            |
  * | `acct/N`  | transactions that move money; `moved/N` says what was moved                                     |
  * | `lease/…` | keys that go with a lease                                                                       |
+ * | files     | puts, deletions and reads of files in chunks, and snapshots; what a file holds says the file itself |
  * | `e/N`     | calls of a program in the member's own process                                                  |
  *
  * 1. A client does one thing at a time in each of its loops, and thinks in between.
@@ -17,6 +18,7 @@ import { HoldfastError, sleep } from "../../base/index.ts";
 import type { Env } from "../../base/index.ts";
 import { connectStore } from "../../member/index.ts";
 import type { KeyRecord, RemoteStore } from "../../member/index.ts";
+import { bucketName, fileBytes, isWhole } from "./written-files.ts";
 import { actions } from "../check/index.ts";
 import type { Action, Call, Cell, Result } from "../check/index.ts";
 import type { Prng } from "../prng.ts";
@@ -36,8 +38,8 @@ export interface WorkloadOptions {
   readonly loops?: readonly LoopName[];
 }
 
-type LoopName = "single" | "group" | "bank" | "lease" | "watch" | "compact";
-const allLoops: readonly LoopName[] = ["single", "group", "bank", "lease", "watch", "compact"];
+type LoopName = "single" | "group" | "bank" | "lease" | "watch" | "compact" | "files";
+const allLoops: readonly LoopName[] = ["single", "group", "bank", "lease", "watch", "compact", "files"];
 
 export const accountCount = 5;
 export const balanceTotal = 500;
@@ -93,6 +95,7 @@ export class Client {
       bank: (random) => this.#transfer(store, random),
       lease: (random) => this.#lease(store, random),
       compact: (random) => this.#compact(store, random),
+      files: (random) => this.#file(store, random),
     };
     await Promise.all(
       loops.map(async (loop) => {
@@ -351,6 +354,31 @@ export class Client {
     if (!random.chance(0.3)) return sleep(clock, 2 * ttlMs * random.float());
     leases.revoking(lease, this.notes.nowMs);
     await store.leases.revoke(id).catch(expected);
+  }
+
+  /** Refusals and failures are no news; a file that is read and not whole is. */
+  async #file(store: RemoteStore, random: Prng): Promise<void> {
+    const path = `p${random.below(6)}`;
+    const dice = random.float();
+    try {
+      if ((await store.files(bucketName).info()) === undefined) {
+        const sizes = { chunkSizeMin: 4_096, chunkSizeAverage: 4_096, chunkSizeMax: 8_192 };
+        await store.buckets.create(bucketName, { ...sizes, keepMs: 0, keepCountMax: 0 });
+      }
+      if (dice < 0.5) {
+        const size = random.chance(0.3) ? 10 + random.below(900) : 2_000 + random.below(20_000);
+        const bytes = fileBytes(random.below(4), size);
+        await store.files(bucketName).put(path, bytes);
+      } else if (dice < 0.6) await store.files(bucketName).delete(path);
+      else if (dice < 0.67) await store.snapshot(`s${random.below(3)}`);
+      else if (dice < 0.74) await store.snapshots.delete(`s${random.below(3)}`);
+      else {
+        const bytes = await (await store.files(bucketName).get(path))?.bytes();
+        if (bytes !== undefined && !isWhole(bytes)) throw new Error(`${this.name} read a part of file ${path}`);
+      }
+    } catch (error) {
+      if (!(error instanceof HoldfastError)) throw error;
+    }
   }
 
   async #compact(store: RemoteStore, random: Prng): Promise<void> {
