@@ -2,7 +2,8 @@
  * `npm run bench`: the rows of docs/performance.md, Holdfast beside its peers in one run, alternating, several rounds;
  * medians with their spread, one line a row.
  *
- *   npm run bench -- [embedded] [network] [cluster] [pause] [curve] [restart] [--rounds 5] [--seconds 3] [--kills 20]
+ *   npm run bench -- [embedded] [network] [cluster] [pause] [curve] [restart] [files] [--rounds 5] [--seconds 3] [--kills 20]
+ *                  [--tree-mb 1000] [--large-mb 4000] [--small 100000]
  *
  * Without names it runs them all. Everything happens in a scratch directory that is removed afterwards; servers listen
  * on loopback.
@@ -14,6 +15,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs, promisify } from "node:util";
 import { clusterRows, pauseRows } from "./cluster.ts";
+import { fileRows } from "./files.ts";
 import { buildEtcdLoad, installEmbeddedPeers, startEtcd, startHoldfast } from "./peers.ts";
 import type { Server } from "./peers.ts";
 import { storeNames } from "./stores.ts";
@@ -28,6 +30,9 @@ const { values: options, positionals } = parseArgs({
     rounds: { type: "string", default: "5" },
     seconds: { type: "string", default: "3" },
     kills: { type: "string", default: "20" },
+    "tree-mb": { type: "string", default: "1000" },
+    "large-mb": { type: "string", default: "4000" },
+    small: { type: "string", default: "100000" },
     directory: { type: "string", default: tmpdir() },
   },
 });
@@ -168,6 +173,16 @@ async function curve(): Promise<void> {
   }
 }
 
+async function files(): Promise<void> {
+  await fileRows({
+    rounds,
+    scratch,
+    treeSize: Number(options["tree-mb"]) * 1e6,
+    largeSize: Number(options["large-mb"]) * 1e6,
+    smallCount: Number(options.small),
+  });
+}
+
 function residentMb(pid: number): number {
   const match = /VmRSS:\s+(\d+) kB/.exec(readFileSync(`/proc/${pid}/status`, "utf8"));
   return Number(match?.[1] ?? Number.NaN) / 1_000;
@@ -233,6 +248,7 @@ try {
   if (wanted("cluster") || wanted("pause")) await cluster();
   if (wanted("curve")) await curve();
   if (wanted("restart")) await restart();
+  if (wanted("files")) await files();
 } finally {
   rmSync(scratch, { recursive: true, force: true });
 }

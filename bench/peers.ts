@@ -24,6 +24,11 @@ export function installEmbeddedPeers(): boolean {
   return npm.status === 0;
 }
 
+/** True when the packages are here, as commands of the same name, or can be installed. */
+export function haveCommands(names: readonly string[]): boolean {
+  return names.every(has) || installDebian(names);
+}
+
 function installDebian(packages: readonly string[]): boolean {
   if (process.getuid?.() !== 0) return false;
   console.error(`Installing ${packages.join(", ")} …`);

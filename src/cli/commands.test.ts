@@ -160,7 +160,8 @@ async function words(...path: string[]): Promise<string[]> {
 
 test("help at every level has examples and goes to standard output", async () => {
   const top = await words();
-  assert.deepEqual(top, ["start", "key", "lease", "log", "member", "status", "doctor", "bench", "demo", "completion"]);
+  const names = "start key file snapshot collect lease log member status doctor bench demo completion";
+  assert.deepEqual(top, names.split(" "));
   for (const name of top.slice(0, -1)) {
     const below = await words(name);
     await Promise.all(below.map((one) => words(name, one)));
@@ -175,5 +176,6 @@ test("completion: the script of each shell, and what it asks for", async () => {
   }
   assert.match(await succeed(["complete", "--", "key", "p"]), /^put\t/m);
   assert.match(await succeed(["complete", "--", "key", "get", "--r"]), /^--raw\t/m);
+  assert.match(await succeed(["complete", "--", "file", "bucket", "c"]), /^create\t/m);
   assert.match(await failWith(2, ["completion", "tcsh"]), /zsh, bash, fish, powershell/);
 });

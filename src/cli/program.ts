@@ -16,6 +16,9 @@ const subcommands: readonly {
 }[] = [
   { name: "start", summary: "run a member that serves a data directory", load: () => import("./start.ts") },
   { name: "key", summary: "read, write and watch keys; import and export them", load: () => import("./key.ts") },
+  { name: "file", summary: "files and folders: put, get, list, sync; buckets", load: () => import("./file.ts") },
+  { name: "snapshot", summary: "keep, compare and restore states of everything", load: () => import("./snapshot.ts") },
+  { name: "collect", summary: "delete what nothing needs any more", load: () => import("./collect.ts") },
   { name: "lease", summary: "grant, keep alive and revoke leases", load: () => import("./lease.ts") },
   { name: "log", summary: "look at and verify the log", load: () => import("./log.ts") },
   {
@@ -37,7 +40,7 @@ function version(): string {
 
 async function makeProgram(named: string | undefined, json: boolean): Promise<Command> {
   const program = new Command("holdfast")
-    .description("Keys and coordination on one log: embedded in one process, or served to many.")
+    .description("Keys, files and coordination on one log: embedded in one process, or served to many.")
     .version(version(), "-V, --version", "print the version")
     .addHelpText(
       "after",
@@ -47,6 +50,8 @@ Examples:
   $ holdfast key put greeting hello
   $ holdfast key get greeting
   $ holdfast key watch --prefix user/
+  $ holdfast file put ~/photos photos:all
+  $ holdfast snapshot create before-upgrade
   $ holdfast status --data ./holdfast-data     without a server
 
 \`holdfast COMMAND --help\` says more about a command.`,

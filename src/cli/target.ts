@@ -7,7 +7,7 @@ import { InvalidArgumentError, Option } from "commander";
 import type { Command } from "commander";
 import { HoldfastError } from "../base/index.ts";
 import type { Env } from "../base/index.ts";
-import { ConsoleLogger, nodeEnv, parseAddress } from "../host/index.ts";
+import { ConsoleLogger, nodeEnv, parseAddress, WorkerPipeline } from "../host/index.ts";
 import type { Address } from "../host/index.ts";
 import type { Store } from "../member/index.ts";
 import { UsageError } from "./output.ts";
@@ -66,12 +66,14 @@ async function openTarget(options: TargetOptions, followMembers: boolean): Promi
   if (options.data !== undefined) {
     // A command reads and writes; only `start` makes a new directory.
     const directory = resolve(options.data);
-    return openStore(directoryEnv(directory), { mustExist: true }).catch((error: unknown) => {
+    const how = { mustExist: true, pipeline: new WorkerPipeline() };
+    return openStore(directoryEnv(directory), how).catch((error: unknown) => {
       throw explainOpening(error, directory);
     });
   }
   for (const address of options.endpoint.split(",")) checkAddress(address.trim(), "--endpoint");
-  return connectStore(directoryEnv("."), options.endpoint, { timeoutMs: options.timeout, followMembers });
+  const how = { timeoutMs: options.timeout, followMembers, pipeline: new WorkerPipeline() };
+  return connectStore(directoryEnv("."), options.endpoint, how);
 }
 
 /** The doors of a command: it speaks for itself, so that only warnings are logged. */

@@ -10,6 +10,7 @@ export {
   memberOf,
 } from "./configuration.ts";
 export type { MemberId, MembershipChange } from "./configuration.ts";
+export { hasMajority } from "./quorum.ts";
 export { Raft } from "./raft.ts";
 export type {
   AppendAnswer,
