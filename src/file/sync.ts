@@ -437,7 +437,8 @@ class Sync {
       // A folder keeps its name, since all that is in it has it too.
       const [from, to] = [storedPath(this.#prefix, path), storedPath(this.#prefix, other)];
       await this.#files.move(from, to, { ifAbsent: true, signal: this.#signal });
-      return { outcome: undefined };
+      // At once: who has the file under this name, and finds none in the bucket, would put it there again.
+      return this.#upload(path, stat, undefined);
     }
     // One that is there already has its own turn.
     if (isLocal) return { outcome: await this.#fetch(path, stored, stat) };

@@ -163,9 +163,17 @@ export function sameOwner(content: Pick<FileContent, "mode" | "uid" | "gid">, st
 /** A write in the same tick of the system's clock as the last would leave the times as they are. Ticks are 10 ms at most. */
 const tickNs = 100_000_000n;
 
-/** Whether a later write to the file must change its times. `nowMs` is after it was read. Anybody may set the time of the last write; that of the last change is the system's. */
-export function isSettled(stat: FileStat, nowMs: number): boolean {
-  return stat.changedNs + tickNs < BigInt(Math.floor(nowMs)) * 1_000_000n;
+/**
+ * Whether a later write to the file must change its times, since not both of them are of this moment. `nowMs` is after it
+ * was read. Somebody may have set the time of the last write to any other.
+ */
+export function isSettled({ modifiedNs, changedNs }: FileStat, nowMs: number): boolean {
+  const nowNs = BigInt(Math.floor(nowMs)) * 1_000_000n;
+  return !isNear(modifiedNs, nowNs) || !isNear(changedNs, nowNs);
+}
+
+function isNear(ns: bigint, nowNs: bigint): boolean {
+  return ns + tickNs >= nowNs && ns <= nowNs + tickNs;
 }
 
 /** What an entry keeps of a file that was read, so that it is known again. */

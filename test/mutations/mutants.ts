@@ -184,9 +184,9 @@ export const mutants: readonly Mutant[] = [
   {
     name: "the log is trimmed before the checkpoint is durable",
     file: "view/checkpointer.ts",
-    find: "    await this.#store.save(record);\n    const previous",
+    find: "    await this.#store.save(record, { keep: this.#pins.files(older), lackingPins });",
     replace:
-      "    await this.#log.trim(position(record.position));\n    await this.#store.save(record);\n    const previous",
+      "    await this.#log.trim(position(record.position));\n    await this.#store.save(record, { keep: this.#pins.files(older), lackingPins });",
     probe: "checkpoints",
   },
   {
