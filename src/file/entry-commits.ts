@@ -32,6 +32,10 @@ export class EntryCommits {
         },
         failed: (entry, error) => settle(entry, ({ reject }) => reject(error)),
       });
+    } catch (error) {
+      // Whoever waits for an answer gets none any more.
+      this.fail(error);
+      throw error;
     } finally {
       this.#entries.end();
     }
