@@ -1,8 +1,9 @@
 /**
- * Holdfast: keys, and soon files and coordination, on one log; embedded in one process or served to many.
+ * Holdfast: keys, files and snapshots on one log; embedded in one process or served to many.
  *
- * `open` and `connect` give the same `Store`. The layers below have entries of their own: `holdfast/base`,
- * `holdfast/rpc`, `holdfast/log`, `holdfast/blob`, `holdfast/tree`, `holdfast/view`, `holdfast/host`, `holdfast/sim`.
+ * `open` and `connect` give the same `Store`; the types here are those that it takes and gives. The layers below have entries
+ * of their own: `holdfast/base`, `holdfast/raft`, `holdfast/rpc`, `holdfast/log`, `holdfast/blob`, `holdfast/tree`,
+ * `holdfast/view`, `holdfast/file`, `holdfast/host`, `holdfast/sim`.
  */
 import { nodeEnv, WorkerPipeline } from "./host/index.ts";
 import { connectStore, openStore, startMember } from "./member/index.ts";
@@ -13,24 +14,72 @@ import type { Logger } from "./base/index.ts";
 export { HoldfastError, limits } from "./base/index.ts";
 export type { ErrorCode, Logger, Revision } from "./base/index.ts";
 export type {
+  Bucket,
+  BucketCallOptions,
+  BucketOptions,
+  Buckets,
+  BucketSecret,
+  ByteStream,
+  CopyFileOptions,
+  DeleteFileOptions,
+  EntryOptions,
+  FileAttributes,
+  FileConditions,
+  FileEntry,
+  FileInput,
+  FileListOptions,
+  FileOutcome,
+  FilePath,
+  FileReading,
+  FileRecord,
+  Files,
+  GetOptions,
+  PastFiles,
+  PathPrefix,
+  PutFileOptions,
+  PutManyOptions,
+  PutManyOutcome,
+  RangeOptions,
+  RestoreChange,
+  RestoreOptions,
+  RestoreProgress,
+  Retained,
+  RetentionReason,
+  RetentionRules,
+  Uploaded,
+  UploadedFile,
+  UploadLaterOptions,
+  UploadOptions,
+  VersionRecord,
+} from "./file/index.ts";
+export type {
   AddOptions,
   ClusterTiming,
+  Collecting,
   ConnectOptions,
+  LogRecords,
   MemberInfo,
   MemberList,
   MemberOptions,
   Members,
   OpenOptions,
   PastStore,
+  Scrubbing,
   Store,
+  StoreSnapshots,
   StoreStatus,
+  VerifyProgress,
 } from "./member/index.ts";
 export type {
+  CollectionOptions,
   Commit,
   CommitOutcome,
   Condition,
   DeleteOptions,
   DeleteOutcome,
+  DeleteSnapshotOptions,
+  DiffOptions,
+  FileTransaction,
   GrantOptions,
   JsonValue,
   Key,
@@ -44,7 +93,12 @@ export type {
   ListOptions,
   PastKeys,
   PutOptions,
+  PreparedFile,
   ReadOptions,
+  ScrubOptions,
+  Snapshot,
+  SnapshotChoice,
+  SnapshotDifference,
   Step,
   StepOutcome,
   TransactionContext,

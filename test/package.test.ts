@@ -17,6 +17,7 @@ const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const oldestNode = "22.15.0";
 const program = `
 import { connect, HoldfastError, open } from "holdfast";
+import type { Bucket, FileInput, FileReading, FileRecord, Files, Snapshot, SnapshotDifference, Store } from "holdfast";
 import { contract, unary } from "holdfast/rpc";
 
 const store = await open("./data");
@@ -30,6 +31,28 @@ await store.transaction(async (tx) => {
 });
 const names: string[] = [];
 for await (const each of store.keys.list({ prefix: "user/" })) names.push(each.key);
+
+const photos: Files = store.files("photos");
+const put = (path: string, input: FileInput): Promise<FileRecord> => photos.put(path, input, { mode: 0o644 });
+const before: FileRecord = await put("a.txt", "first");
+const snapshot: Snapshot = await store.snapshot("before");
+await photos.putMany([{ path: "a.txt", content: undefined, ifRevision: before.revision }]);
+await store.buckets.set("photos", { keepMs: Infinity });
+const bucket: Bucket | undefined = await store.buckets.get("photos");
+if (bucket?.keepMs !== Infinity) throw new Error("wrong bucket");
+const past: FileReading | undefined = await store.at(snapshot.revision).files("photos").get("a.txt");
+if ((await past?.text()) !== "first") throw new Error("wrong past");
+const differences: SnapshotDifference[] = [];
+for await (const one of store.snapshots.diff("before")) differences.push(one);
+for await (const step of store.snapshots.restore({ snapshot: "before" })) {
+  if (step.done && (step.count !== 1 || !step.atomic)) throw new Error("wrong restore");
+}
+const uploaded = await photos.upload(new Uint8Array(10_000));
+await store.transaction((tx) => tx.files("photos").put("b", uploaded));
+const size = async (of: Store): Promise<number> => (await of.files("photos").stat("b"))?.size ?? 0;
+if ((await size(store)) !== 10_000 || differences.length === 0) throw new Error("wrong answer");
+await store.snapshots.retain({ last: 1 });
+for await (const step of store.collect()) if (step.done && step.missingCount > 0) throw new Error("chunks are missing");
 await store.close();
 try {
   await open("./no/\\0such");

@@ -1,8 +1,12 @@
 /**
  * What one call puts: assembled from its parts, checked, and given to the store in lots. While a lot is being checked and
  * written the next one is received, and then the sender waits.
+ *
+ * All calls of a service together hold a bounded number of bytes: a call that would begin another blob beyond that waits
+ * until the store has taken some. One that has begun a blob may finish it, and what a waiting call has whole is on its way to
+ * the store, so that they cannot wait for each other. The bound is exceeded by at most one blob for each call.
  */
-import { giveWay, HoldfastError, limits } from "../base/index.ts";
+import { abortable, giveWay, HoldfastError, limits, Signal } from "../base/index.ts";
 import type { Env, Infer } from "../base/index.ts";
 import { checkPutStored } from "./check.ts";
 import { openBlob } from "./stored-blob.ts";
@@ -18,15 +22,41 @@ const heldSizeMax = 268_435_456;
 const sliceMs = 4;
 
 /** What the calls of one service hold together. */
-export interface HeldChunks {
-  /** Bytes. */
-  size: number;
+export class HeldChunks {
+  readonly #sizeMax: number;
+  readonly #room = new Signal();
+  #size = 0;
+
+  constructor(sizeMax = heldSizeMax) {
+    this.#sizeMax = sizeMax;
+  }
+
+  get isFull(): boolean {
+    return this.#size >= this.#sizeMax;
+  }
+
+  add(size: number): void {
+    this.#size += size;
+  }
+
+  remove(size: number): void {
+    this.#size -= size;
+    if (size > 0) this.#room.notify();
+  }
+
+  /** Resolves when it is not full; rejects when the signal aborts. */
+  async room(signal: AbortSignal | undefined): Promise<void> {
+    while (this.isFull) await abortable(this.#room.wait(), signal);
+  }
 }
 
 export class ChunkIntake {
   readonly #store: { putStored(blobs: readonly NamedBlob[]): Promise<void> };
   readonly #check: (named: NamedBlob) => Promise<void>;
   readonly #held: HeldChunks;
+  readonly #signal: AbortSignal | undefined;
+  /** A part of a blob has come, and not yet its last. */
+  #isInBlob = false;
   readonly #assembly = new StoredAssembly((what) => new HoldfastError("invalid", `a client that puts chunks ${what}`));
   #heldSize = 0;
   #lot: NamedBlob[] = [];
@@ -37,17 +67,22 @@ export class ChunkIntake {
     store: { putStored(blobs: readonly NamedBlob[]): Promise<void> },
     check: (named: NamedBlob) => Promise<void>,
     held: HeldChunks,
+    signal?: AbortSignal,
   ) {
     this.#store = store;
     this.#check = check;
     this.#held = held;
+    this.#signal = signal;
   }
 
   /** Resolves when more may come. */
   async take(parts: readonly Infer<typeof StoredPart>[]): Promise<void> {
     for (const part of parts) {
-      this.#hold(part.bytes.length);
+      if (!this.#isInBlob && this.#held.isFull) await this.#waitForRoom();
+      this.#held.add(part.bytes.length);
+      this.#heldSize += part.bytes.length;
       const whole = this.#assembly.take(part);
+      this.#isInBlob = whole === undefined;
       if (whole === undefined) continue;
       const named = { hash: whole.first.hash.slice(), blob: whole.blob };
       checkPutStored(named);
@@ -66,19 +101,14 @@ export class ChunkIntake {
 
   /** The call is over, however it ended. */
   release(): void {
-    this.#held.size -= this.#heldSize;
+    this.#held.remove(this.#heldSize);
     this.#heldSize = 0;
   }
 
-  #hold(size: number): void {
-    if (this.#held.size + size > heldSizeMax) {
-      throw new HoldfastError(
-        "exhausted",
-        `more than ${heldSizeMax} bytes of chunks are being put here at once; put them again in a moment`,
-      );
-    }
-    this.#held.size += size;
-    this.#heldSize += size;
+  /** What this call holds goes to the store first: the others may be waiting for that. */
+  async #waitForRoom(): Promise<void> {
+    if (this.#lot.length > 0) await this.#flush();
+    await this.#held.room(this.#signal);
   }
 
   async #flush(): Promise<void> {
@@ -89,8 +119,8 @@ export class ChunkIntake {
     this.#lotSize = 0;
     const keeping = this.#keep(lot).finally(() => {
       const freed = Math.min(size, this.#heldSize);
-      this.#held.size -= freed;
       this.#heldSize -= freed;
+      this.#held.remove(freed);
     });
     // Whoever waits for it next is told; until then it is nobody's.
     keeping.catch(() => {});

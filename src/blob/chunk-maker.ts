@@ -33,6 +33,11 @@ export class ChunkMaker {
     this.#cipher = settings.key === undefined ? undefined : ciphers.of(settings.key);
   }
 
+  /** A file of fewer bytes is one chunk. */
+  get sizeMin(): number {
+    return this.#settings.sizeMin;
+  }
+
   /** For one file at a time. */
   chunker(): Chunker {
     return new Chunker(this.#settings, this.#cipher?.gear);

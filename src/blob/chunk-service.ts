@@ -15,8 +15,7 @@ import type { Env, Init } from "../base/index.ts";
 import { clientStream, contract, implement, serverStream, unary } from "../rpc/index.ts";
 import type { Service } from "../rpc/index.ts";
 import { PartGatherer } from "./blob-parts.ts";
-import { ChunkIntake, PlainCheck } from "./chunk-intake.ts";
-import type { HeldChunks } from "./chunk-intake.ts";
+import { ChunkIntake, HeldChunks, PlainCheck } from "./chunk-intake.ts";
 import { checkHashes, getCountMax, sound } from "./service.ts";
 import { StoredPart, storedPart } from "./stored-parts.ts";
 import type { Hash, NamedBlob, StoredBlob } from "./store.ts";
@@ -89,7 +88,7 @@ export function chunkService(env: ServiceEnv, chunks: ServedChunks, options: Chu
   const reach = async (revision: number, signal: AbortSignal) => {
     if (revision > 0) await options.reach(revision, signal);
   };
-  const held: HeldChunks = { size: 0 };
+  const held = new HeldChunks();
   return implement(options.contract ?? ChunkService, {
     async touch({ hashes, atLeast }, { signal }) {
       checkHashes(hashes, touchCountMax);
@@ -98,7 +97,7 @@ export function chunkService(env: ServiceEnv, chunks: ServedChunks, options: Chu
     },
 
     async put(requests, { signal }) {
-      const intake = new ChunkIntake(chunks, check, held);
+      const intake = new ChunkIntake(chunks, check, held, signal);
       let reached = false;
       try {
         for await (const { atLeast, parts } of requests) {

@@ -6,9 +6,12 @@
  * comes; readings of other ranges do not touch it.
  */
 import { abortable, HoldfastError, throwIfAborted, toHex } from "../base/index.ts";
+import type { Digest } from "../base/index.ts";
+import type { ChunkCiphers } from "./chunk-cipher.ts";
+import { openChunk, openInline } from "./chunk-maker.ts";
 import { checkContentRoot, decodeChunkList } from "./content.ts";
 import type { ContentChild } from "./content.ts";
-import type { ChunkPipeline, Content } from "./pipeline.ts";
+import type { ChunkPipeline, Content, GatheredContent } from "./pipeline.ts";
 import type { Hash, StoredBlob } from "./store.ts";
 
 /** Chunks that are fetched and opened at a time; fewer when they are large. */
@@ -83,6 +86,64 @@ export async function* readContent(
 }
 
 /**
+ * All blobs of a content, for `ChunkPipeline.place`. As with `readContent`, `notFound` or `corrupt` when one cannot be
+ * read; what is in them is checked when they are opened.
+ */
+export async function gatherContent(
+  source: ContentSource,
+  content: Content,
+  signal?: AbortSignal,
+): Promise<GatheredContent> {
+  const { size, inline } = content;
+  if (inline !== undefined) return { size, inline, chunks: [] };
+  const chunks: Promise<GatheredContent["chunks"][number]>[] = [];
+  for await (const { hash, size: chunkSize, offset } of locateChunks(source, content, 0, size)) {
+    const chunk = getStored(source, hash).then(
+      (blob) => ({ hash, blob, size: chunkSize }),
+      (error: unknown) => Promise.reject(placed(error, `chunk ${toHex(hash)}`, offset)),
+    );
+    // The first one that fails is told.
+    chunk.catch(() => {});
+    chunks.push(chunk);
+  }
+  return { size, inline: undefined, chunks: await abortable(Promise.all(chunks), signal) };
+}
+
+async function getStored(source: ContentSource, hash: Hash): Promise<StoredBlob> {
+  const blob = await source.get(hash);
+  if (blob === undefined) throw absent();
+  return blob;
+}
+
+/** The bytes of a gathered content. They may be shared with its blobs. */
+export function openGathered(
+  digest: Digest,
+  ciphers: ChunkCiphers,
+  { size, inline, chunks }: GatheredContent,
+  key: Uint8Array | undefined,
+): Uint8Array {
+  if (inline !== undefined) {
+    const bytes = openInline(digest, ciphers, inline, key);
+    if (bytes.length !== size) throw wrongSize("a small file", bytes.length, size);
+    return bytes;
+  }
+  const whole = chunks.length === 1 ? undefined : new Uint8Array(size);
+  let offset = 0;
+  for (const { hash, blob, size: chunkSize } of chunks) {
+    try {
+      const bytes = openChunk(digest, ciphers, hash, blob, key);
+      if (bytes.length !== chunkSize) throw wrongSize("it", bytes.length, chunkSize);
+      if (whole === undefined) return bytes;
+      whole.set(bytes, offset);
+    } catch (error) {
+      throw placed(error, `chunk ${toHex(hash)}`, offset);
+    }
+    offset += chunkSize;
+  }
+  return whole ?? new Uint8Array(0);
+}
+
+/**
  * The chunks that have bytes of the range, in order. Lists are read as they are needed, each a little before its turn.
  * `notFound` or `corrupt` when a list cannot be read.
  */
@@ -142,8 +203,7 @@ async function readList(
   level: number,
 ): Promise<readonly ContentChild[]> {
   try {
-    const blob = await source.get(hash);
-    if (blob === undefined) throw absent();
+    const blob = await getStored(source, hash);
     return decodeChunkList(await source.pipeline.open(hash, blob), hash, level, size);
   } catch (error) {
     throw placed(error, `chunk list ${toHex(hash)}`, offset);
@@ -153,8 +213,7 @@ async function readList(
 async function readChunk(source: ContentSource, chunk: LocatedChunk, key: Uint8Array | undefined): Promise<Uint8Array> {
   const { hash, size, offset } = chunk;
   try {
-    const blob = await source.get(hash);
-    if (blob === undefined) throw absent();
+    const blob = await getStored(source, hash);
     const bytes = await source.pipeline.open(hash, blob, key);
     if (bytes.length !== size) throw wrongSize("it", bytes.length, size);
     return bytes;

@@ -8,6 +8,7 @@ export type {
   ChunkSink,
   Content,
   ContentWriter,
+  GatheredContent,
   WrittenContent,
   WrittenFile,
 } from "./pipeline.ts";
@@ -22,7 +23,7 @@ export { contentDepthMax, decodeChunkList } from "./content.ts";
 export type { ContentChild } from "./content.ts";
 export { ContentAssembler, inlineContent } from "./content-assembler.ts";
 export type { MakeChunks } from "./content-assembler.ts";
-export { locateChunks, readContent } from "./content-reader.ts";
+export { gatherContent, locateChunks, openGathered, readContent } from "./content-reader.ts";
 export type { ContentSource, LocatedChunk, ReadContentOptions } from "./content-reader.ts";
 export { ContentWalker } from "./content-walker.ts";
 export type { WalkerOptions } from "./content-walker.ts";

@@ -99,6 +99,11 @@ export class PackBlobStore implements ChunkStore, CollectableStore {
     };
   }
 
+  /** Resolves, with the reason, when the store has become read-only (3). */
+  get failed(): Promise<HoldfastError> {
+    return this.#writer.failed;
+  }
+
   /** As the contract says. The caller bounds how many puts it has under way. */
   async put(hash: Hash, bytes: Uint8Array): Promise<void> {
     checkPut(hash, bytes);

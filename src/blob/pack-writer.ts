@@ -13,7 +13,7 @@
  *    holds is unknown. For want of space the file is cut back to what it was, and the store goes on.
  * 5. Deletions that could not be written are owed: they go with the next batch, and no sync succeeds before.
  */
-import { asHoldfastError, assert, giveWay, HoldfastError } from "../base/index.ts";
+import { asHoldfastError, assert, deferred, giveWay, HoldfastError } from "../base/index.ts";
 import type { DiskFile } from "../base/index.ts";
 import { Compressor, layRecords } from "./pack-batch.ts";
 import type { EncodedRecord, Layout } from "./pack-batch.ts";
@@ -75,6 +75,7 @@ export class PackWriter {
   readonly #state: PackState;
   #current: Pack | undefined;
   #failure: HoldfastError | undefined;
+  readonly #failed = deferred<HoldfastError>();
   #closed = false;
   #queue: Item[] = [];
   #queueSize = 0;
@@ -439,6 +440,11 @@ export class PackWriter {
     for (const waiter of waiters) waiter.reject(error);
   }
 
+  /** Resolves, with the reason, when nothing is written any more (4). */
+  get failed(): Promise<HoldfastError> {
+    return this.#failed.promise;
+  }
+
   /** The store writes nothing any more (4). */
   #fail(cause: unknown): HoldfastError {
     if (this.#failure !== undefined) return this.#failure;
@@ -450,6 +456,7 @@ export class PackWriter {
       { cause },
     );
     this.#state.env.logger.log("error", "pack store failed", { directory: this.#directory, reason: message });
+    this.#failed.resolve(this.#failure);
     return this.#failure;
   }
 

@@ -5,7 +5,7 @@
  *
  * Memory: a pipeline holds a bounded number of chunks for each writer, whatever the size of the file.
  */
-import type { FileStat } from "../base/index.ts";
+import type { FileAttributes, FileStat } from "../base/index.ts";
 import type { Hash, NamedBlob, StoredBlob } from "./store.ts";
 
 /** How the files of one bucket are cut and kept. Sizes are bytes: 4,096 ≤ min ≤ average ≤ max ≤ 8 MiB. */
@@ -52,6 +52,16 @@ export interface WrittenFile extends WrittenContent {
   readonly changed: boolean;
 }
 
+/** All that a small content is made of, read and not yet opened. */
+export interface GatheredContent {
+  /** Bytes. */
+  readonly size: number;
+  /** Of a content without chunks, as its entry has it. */
+  readonly inline: Uint8Array | undefined;
+  /** In order, each with the bytes that the content has of it. */
+  readonly chunks: readonly (NamedBlob & { readonly size: number })[];
+}
+
 export interface ContentWriter {
   /** Takes the bytes (not changed by the caller any more); resolves when more may come. Rejects with what `sink` fails with. */
   write(bytes: Uint8Array): Promise<void>;
@@ -84,6 +94,11 @@ export interface ChunkPipeline {
   open(hash: Hash, blob: StoredBlob, key?: Uint8Array): Promise<Uint8Array>;
   /** The bytes of an inline content, decrypted. */
   openInline(bytes: Uint8Array, key?: Uint8Array): Promise<Uint8Array>;
+  /**
+   * Writes a content as a file of this machine, where the work is done: opens its blobs as `open` does and places the bytes
+   * as `FileSystem.place` does. For files of at most a few megabytes, whose bytes are in memory at once.
+   */
+  place(path: string, content: GatheredContent, attributes: FileAttributes, key?: Uint8Array): Promise<void>;
   /** Ends its threads. Idempotent. */
   close(): Promise<void>;
 }

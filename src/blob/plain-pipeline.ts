@@ -5,18 +5,20 @@
  * Memory of a writer: `batchSizeMax` for each batch under way and the one that is filled, and one chunk.
  */
 import { assert, giveWay, HoldfastError, limits, throwIfAborted } from "../base/index.ts";
-import type { Env, FileStat, FileSystem, OpenedFile } from "../base/index.ts";
+import type { Env, FileAttributes, FileStat, FileSystem, OpenedFile } from "../base/index.ts";
 import { ChunkCiphers } from "./chunk-cipher.ts";
 import { ChunkCutter } from "./chunk-cutter.ts";
 import { ChunkMaker, openChunk, openInline } from "./chunk-maker.ts";
 import type { MadeChunk } from "./chunk-maker.ts";
 import { ContentAssembler, inlineContent } from "./content-assembler.ts";
+import { openGathered } from "./content-reader.ts";
 import { sliceMs } from "./pack-state.ts";
 import type {
   ChunkPipeline,
   ChunkSettings,
   ChunkSink,
   ContentWriter,
+  GatheredContent,
   WrittenContent,
   WrittenFile,
 } from "./pipeline.ts";
@@ -51,17 +53,15 @@ export class PlainPipeline implements ChunkPipeline {
 
   async file(path: string, settings: ChunkSettings, sink: ChunkSink, options: FileOptions = {}): Promise<WrittenFile> {
     throwIfAborted(options.signal);
+    const fileSystem = this.#fileSystemFor(path);
     const writer = this.writer(settings, sink);
-    if (this.#fileSystem === undefined) {
-      throw new HoldfastError("invalid", `file ${path} cannot be read: this pipeline was made without a file system`);
-    }
     const { signal } = options;
     const abort = () => writer.abort();
     // At once, and not when the next piece has been read: the sink is not called any more.
     signal?.addEventListener("abort", abort, { once: true });
     let file: OpenedFile | undefined;
     try {
-      file = await this.#fileSystem.open(path);
+      file = await fileSystem.open(path);
       const stat = await file.stat();
       const content = await copy(file, writer, options);
       const after = await file.stat();
@@ -86,8 +86,20 @@ export class PlainPipeline implements ChunkPipeline {
     return openInline(this.#env.digest, this.#ciphers, bytes, key);
   }
 
+  async place(path: string, content: GatheredContent, attributes: FileAttributes, key?: Uint8Array): Promise<void> {
+    this.#checkOpen();
+    const fileSystem = this.#fileSystemFor(path);
+    await fileSystem.place(path, openGathered(this.#env.digest, this.#ciphers, content, key), attributes);
+  }
+
   async close(): Promise<void> {
     this.#closed = true;
+  }
+
+  #fileSystemFor(path: string): FileSystem {
+    if (this.#fileSystem !== undefined) return this.#fileSystem;
+    const problem = `${path} can be neither read nor written: this pipeline was made without a file system`;
+    throw new HoldfastError("invalid", problem);
   }
 
   #checkOpen(): void {

@@ -4,10 +4,11 @@ import { HoldfastError } from "../base/index.ts";
 import type { Bucket, BucketOptions, BucketSecret } from "../file/index.ts";
 import type { Store } from "../member/index.ts";
 import { bucketJson, bucketTable } from "./file-list.ts";
+import { missingBucket } from "./file-missing.ts";
 import { addSecretOptions, askPassphrase, canAsk, parseBucketPlace, readSecret } from "./file-place.ts";
 import type { SecretOptions } from "./file-place.ts";
 import { chunkSizeText, keepText, parseDuration, parseKept, parseSize } from "./file-text.ts";
-import { countText, plural, printJson, printLine, table, UsageError } from "./output.ts";
+import { countText, printJson, printLine, table, UsageError } from "./output.ts";
 import { addTargetOptions, withStore } from "./target.ts";
 import type { TargetOptions } from "./target.ts";
 
@@ -151,10 +152,7 @@ function addListing(parent: Command): void {
 async function existing(store: Store, name: string): Promise<Bucket> {
   const bucket = await store.buckets.get(name);
   if (bucket !== undefined) return bucket;
-  throw new HoldfastError(
-    "notFound",
-    `bucket ${name} does not exist; \`holdfast file bucket list\` names those that do`,
-  );
+  throw await missingBucket(store, name);
 }
 
 function settingsText(bucket: Bucket): string {
@@ -189,19 +187,21 @@ function addDelete(parent: Command): void {
     .action(async (text: string, options: TargetOptions) => {
       const name = bucketName(text);
       await withStore(options, async (store) => {
-        const { fileCount } = await existing(store, name);
-        if (fileCount > 0) {
-          const remedy = `\`holdfast file rm -r ${name}:\` deletes them`;
-          throw new HoldfastError(
-            "conflict",
-            `bucket ${name} is not empty: it has ${plural(fileCount, "file")}; ${remedy}`,
-          );
-        }
-        const revision = await store.buckets.delete(name);
+        const revision = await store.buckets
+          .delete(name)
+          .catch((error: unknown) => explainDeletion(store, name, error));
         if (options.json) await printJson({ deleted: name, revision });
         else await printLine(`deleted ${name}; revision ${countText(revision)}`);
       });
     });
+}
+
+async function explainDeletion(store: Store, name: string, error: unknown): Promise<never> {
+  if (!(error instanceof HoldfastError)) throw error;
+  if (error.code === "notFound") throw await missingBucket(store, name);
+  if (error.code !== "conflict") throw error;
+  const message = `${error.message}: \`holdfast file rm -r ${name}:\` does`;
+  throw new HoldfastError("conflict", message, { maybe: error.maybe, cause: error });
 }
 
 interface PassphraseOptions extends TargetOptions, SecretOptions {

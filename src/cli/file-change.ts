@@ -2,7 +2,8 @@
 import type { Command } from "commander";
 import { HoldfastError } from "../base/index.ts";
 import type { FileEntry, FileOutcome, Files } from "../file/index.ts";
-import { missingText } from "./file-get.ts";
+import { missingError } from "./file-missing.ts";
+import type { Store } from "../member/index.ts";
 import { parseFilePlace, parsePlace, placeText } from "./file-place.ts";
 import type { Place } from "./file-place.ts";
 import { pathForPeople, pathJson } from "./file-text.ts";
@@ -42,7 +43,7 @@ Examples:
         let count = 0;
         for (const place of places) {
           const files = store.files(place.bucket);
-          count += recursive ? await removeAll(files, place, options) : await removeOne(files, place, options);
+          count += recursive ? await removeAll(files, place, options) : await removeOne(store, files, place, options);
         }
         const said = options.dryRun === true ? "would delete" : "deleted";
         if (options.json) await printJson({ deleted: count, ...(options.dryRun === true && { dryRun: true }) });
@@ -51,11 +52,12 @@ Examples:
     });
 }
 
-async function removeOne(files: Files, place: Place, { ifRevision, dryRun, json }: RemoveOptions): Promise<number> {
+async function removeOne(store: Store, files: Files, place: Place, options: RemoveOptions): Promise<number> {
+  const { ifRevision, dryRun, json } = options;
   const record = await files.stat(place.path);
   if (record === undefined) {
     if (await isFolder(files, place.path)) throw folderError(place);
-    throw new HoldfastError("notFound", missingText(place, {}));
+    throw await missingError(store, files, place, {});
   }
   if (record.type === "folder" && (await isFolder(files, place.path))) throw folderError(place);
   if (dryRun !== true) return (await files.delete(place.path, { ifRevision })).count;

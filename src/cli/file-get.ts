@@ -1,21 +1,12 @@
 /** `holdfast file get` and `cat`: files and whole folders out of a bucket, to the disk or to standard output. */
-import { stat } from "node:fs/promises";
-import { resolve } from "node:path";
+import { realpath, stat } from "node:fs/promises";
+import { basename, dirname, join, resolve } from "node:path";
 import type { Command } from "commander";
-import { HoldfastError } from "../base/index.ts";
-import type { FileReading, PastFiles } from "../file/index.ts";
+import { HoldfastError, pathText } from "../base/index.ts";
 import type { Store } from "../member/index.ts";
-import {
-  addAtOption,
-  addSecretOptions,
-  openFilesAt,
-  parseFilePlace,
-  parsePlace,
-  placeText,
-  whenText,
-} from "./file-place.ts";
-import type { AtOptions, FileCommandOptions, Place } from "./file-place.ts";
-import { pathForPeople } from "./file-text.ts";
+import { addAtOption, addSecretOptions, openFilesAt, parseFilePlace, parsePlace, whenText } from "./file-place.ts";
+import type { FileCommandOptions, Place } from "./file-place.ts";
+import { missingBucket, missingError } from "./file-missing.ts";
 import { bytesText, print, UsageError } from "./output.ts";
 import { addTargetOptions, parseWhole, withStore } from "./target.ts";
 import {
@@ -35,7 +26,6 @@ interface GetOptions extends FileCommandOptions, PatternOptions, TreeCommandOpti
   readonly delete?: boolean;
   readonly verify?: boolean;
   readonly owners: boolean;
-  readonly revision?: number;
 }
 
 export function addGet(parent: Command): void {
@@ -81,7 +71,7 @@ async function getAll(store: Store, place: Place, destination: string | undefine
   const isFile = record !== undefined && record.type !== "folder";
   const name = path.slice(path.lastIndexOf("/") + 1);
   const given = destination ?? (name === "" ? "." : name);
-  const root = isFile && (await isFolderTarget(given)) ? resolve(given, name) : resolve(given);
+  const root = await targetOf(given, isFile, name);
   // A wrong key, or none, is told before anything is made.
   await now.settings();
   const trees = await treesOf(now);
@@ -110,9 +100,28 @@ async function getAll(store: Store, place: Place, destination: string | undefine
     await report.end(text, outcomeJson(outcome));
   } catch (error) {
     report.clear();
-    if (!(error instanceof HoldfastError) || error.code !== "notFound" || options.at === undefined) throw error;
+    if (!(error instanceof HoldfastError) || error.code !== "notFound") throw error;
+    if (options.at === undefined && (await store.buckets.get(place.bucket)) === undefined) {
+      throw await missingBucket(store, place.bucket);
+    }
+    if (options.at === undefined) throw error;
     throw new HoldfastError("notFound", `${error.message}${whenText(options)}`, { cause: error });
   }
+}
+
+/** Links in what the user names are followed; in what is below, none is. */
+async function targetOf(given: string, isFile: boolean, name: string): Promise<string> {
+  if (!isFile) return realPath(resolve(given));
+  if (await isFolderTarget(given)) return join(await realPath(resolve(given)), name);
+  return join(await realPath(dirname(resolve(given))), basename(resolve(given)));
+}
+
+/** What is not there, or only in part, is left as it is: it will be made. */
+async function realPath(path: string): Promise<string> {
+  return realpath(path, { encoding: "buffer" }).then(
+    (bytes) => pathText(bytes),
+    () => path,
+  );
 }
 
 async function isFolderTarget(path: string): Promise<boolean> {
@@ -157,24 +166,7 @@ async function printFile(
   options: FileCommandOptions & { readonly revision?: number },
 ): Promise<void> {
   const { files } = await openFilesAt(store, place.bucket, options);
-  const reading = await readingOf(files, place, options);
-  for await (const bytes of reading.stream(range)) await print(bytes);
-}
-
-async function readingOf(
-  files: PastFiles,
-  place: Place,
-  options: AtOptions & { readonly revision?: number },
-): Promise<FileReading> {
   const reading = await files.get(place.path, { revision: options.revision });
-  if (reading !== undefined) return reading;
-  throw new HoldfastError("notFound", missingText(place, options));
-}
-
-/** What to say of a place where nothing is. */
-export function missingText(place: Place, options: AtOptions & { readonly revision?: number }): string {
-  const where = pathForPeople(placeText(place));
-  if (options.revision === undefined) return `${where} does not exist${whenText(options)}`;
-  const remedy = `\`holdfast file versions ${where}\` lists those that do`;
-  return `${where} has no version of revision ${options.revision}${whenText(options)}; ${remedy}`;
+  if (reading === undefined) throw await missingError(store, files, place, options);
+  for await (const bytes of reading.stream(range)) await print(bytes);
 }

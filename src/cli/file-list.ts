@@ -5,7 +5,7 @@ import type { Bucket, FileRecord, PastFiles, VersionRecord } from "../file/index
 import type { Store } from "../member/index.ts";
 import { addAtOption, namesAt, parseBucketPlace, parseFilePlace, placeText, whenText } from "./file-place.ts";
 import type { AtOptions, Place } from "./file-place.ts";
-import { missingText } from "./file-get.ts";
+import { missingBucket, missingError } from "./file-missing.ts";
 import { modeText, pathForPeople, pathJson, preciseTimeText, recordJson, timeText } from "./file-text.ts";
 import { bytesText, countText, plural, printJson, printLine, table, UsageError } from "./output.ts";
 import { addTargetOptions, parseWhole, withStore } from "./target.ts";
@@ -81,10 +81,7 @@ async function listPlace(store: Store, place: Place, options: ListOptions): Prom
   if (path !== "")
     throw new HoldfastError("notFound", `there is nothing at ${pathForPeople(placeText(place))}${whenText(options)}`);
   if (options.at === undefined && (await store.buckets.get(place.bucket)) === undefined) {
-    throw new HoldfastError(
-      "notFound",
-      `bucket ${place.bucket} does not exist; \`holdfast file ls\` lists the buckets`,
-    );
+    throw await missingBucket(store, place.bucket);
   }
 }
 
@@ -139,8 +136,10 @@ export function addStat(parent: Command): void {
       await withStore(options, async (store) => {
         for (const [index, place] of places.entries()) {
           const files = await namesAt(store, place.bucket, options);
-          const record = await files.stat(place.path, { revision: options.revision });
-          if (record === undefined) throw new HoldfastError("notFound", missingText(place, options));
+          // A folder may be named as the shell completes it.
+          const path = place.path.replace(/(?<!^)\/+$/, "");
+          const record = await files.stat(path, { revision: options.revision });
+          if (record === undefined) throw await missingError(store, files, place, options);
           if (options.json) await printJson(recordJson(record));
           else await printLine(`${index > 0 ? "\n" : ""}${table(statRows(record))}`);
         }
@@ -187,8 +186,8 @@ Examples:
       await withStore(options, async (store) => {
         const versions = await store.files(place.bucket).versions(place.path);
         if (versions.length === 0) {
-          const where = pathForPeople(placeText(place));
-          throw new HoldfastError("notFound", `${where} does not exist, and no old version of it is kept`);
+          const { code, message } = await missingError(store, store.files(place.bucket), place, {});
+          throw new HoldfastError(code, `${message}; no old version of it is kept`);
         }
         if (options.json) for (const version of versions) await printJson(versionJson(version));
         else await printLine(table(versions.map(versionRow)));

@@ -47,10 +47,18 @@ export function addAtOption(command: Command): Command {
   return command.option("--at <moment>", "as it was at this revision, or in the snapshot of this name");
 }
 
-/** The revision that `--at` means: digits are a revision, anything else is the name of a snapshot. */
+/**
+ * The revision that `--at` means: digits are a revision, anything else is the name of a snapshot. What may be either is
+ * refused, since the two are hardly ever the same state.
+ */
 async function momentOf(store: Store, at: string): Promise<number> {
-  if (/^\d+$/.test(at)) return Number(at);
-  const snapshot = await store.snapshots.get(at);
+  const digits = /^(?:revision:)?(\d+)$/.exec(at)?.[1];
+  const snapshot = digits === at || digits === undefined ? await store.snapshots.get(at) : undefined;
+  if (digits !== undefined) {
+    if (snapshot === undefined || snapshot.revision === Number(digits)) return Number(digits);
+    const which = `--at ${snapshot.revision} is that snapshot, --at revision:${digits} the revision`;
+    throw new UsageError(`"${at}" is a revision, and also the name of a snapshot: ${which}`);
+  }
   if (snapshot !== undefined) return snapshot.revision;
   throw new HoldfastError(
     "notFound",
@@ -91,13 +99,22 @@ async function read(file: string): Promise<Uint8Array> {
   try {
     return await readFile(file);
   } catch (error) {
-    throw new HoldfastError("notFound", `cannot read ${file}: ${(error as Error).message}`, { cause: error });
+    const { code, message } = error as NodeJS.ErrnoException;
+    const reason =
+      code === "EISDIR"
+        ? "it is a folder"
+        : code === "ENOENT"
+          ? "there is no such file"
+          : message.replace(/^\w+: /, "");
+    throw new HoldfastError(code === "EACCES" ? "denied" : "notFound", `cannot read ${file}: ${reason}`, {
+      cause: error,
+    });
   }
 }
 
 /**
- * The secret for a bucket. A passphrase of the environment is for the buckets that have one; it is no mistake to have it
- * when working with another. But it is one to write into a bucket that is not there yet, which would not be encrypted.
+ * The secret for a bucket. Whoever has set a passphrase believes that the bucket is encrypted: one that is not, perhaps since
+ * somebody has made it anew, gets nothing in the clear, and nothing in it is taken for what they have put there.
  */
 async function secretFor(store: Store, bucket: string, options: SecretOptions): Promise<BucketSecret | undefined> {
   const given = await readSecret(options);
@@ -111,6 +128,13 @@ async function secretFor(store: Store, bucket: string, options: SecretOptions): 
     throw new HoldfastError(
       "notFound",
       `bucket ${bucket} does not exist, so that nothing in it is encrypted: ${remedy}`,
+    );
+  }
+  if (given === undefined && fromEnvironment && info.encryption === "none") {
+    const remedy = "put HOLDFAST_PASSPHRASE= before the command if its files are to be in the clear";
+    throw new HoldfastError(
+      "invalid",
+      `bucket ${bucket} is not encrypted, but $HOLDFAST_PASSPHRASE has a passphrase: ${remedy}`,
     );
   }
   if (given !== undefined || info.encryption !== "passphrase") return given;
@@ -142,7 +166,8 @@ export async function namesAt(store: Store, bucket: string, { at }: AtOptions): 
 /** `gone` at which moment, for messages. */
 export function whenText({ at }: AtOptions): string {
   if (at === undefined) return "";
-  return /^\d+$/.test(at) ? ` at revision ${at}` : ` in snapshot ${at}`;
+  const digits = /^(?:revision:)?(\d+)$/.exec(at)?.[1];
+  return digits === undefined ? ` in snapshot ${at}` : ` at revision ${digits}`;
 }
 
 export function canAsk(): boolean {

@@ -1,4 +1,5 @@
 /** `holdfast file put`: files, whole folders or standard input into a bucket. */
+import { fstatSync } from "node:fs";
 import { lstat, open, realpath } from "node:fs/promises";
 import { basename, resolve } from "node:path";
 import type { Command } from "commander";
@@ -213,6 +214,10 @@ async function putSingle(
   const record = await interruptible("nothing was stored", async (signal) => {
     try {
       if (source !== undefined) return await putFile(files, source, target, { ...more, signal });
+      // To Node.js it is an input that has ended.
+      if (fstatSync(0).isDirectory()) {
+        throw new HoldfastError("invalid", "standard input is a folder: name it instead of -");
+      }
       if (process.stdin.isTTY) remark(dim("reading the file from the terminal; Ctrl-D ends it"));
       return await files.put(target, process.stdin, { ...more, signal });
     } finally {

@@ -1,26 +1,21 @@
 /** Tests of `holdfast file` as a person types it: on a running member and on a directory. */
 import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { linkSync } from "node:fs";
 import { chmod, lstat, mkdir, open, readdir, readFile, readlink, stat, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { before, test } from "node:test";
-import {
-  failWith,
-  jsonLines,
-  launch,
-  outcomeOf,
-  run,
-  startMember,
-  succeed,
-  temporaryDirectory,
-} from "./command.suite.ts";
+import { failWith, jsonLines, launch, outcomeOf, startMember, succeed, temporaryDirectory } from "./command.suite.ts";
 import type { Member } from "./command.suite.ts";
+import { Program } from "./program.suite.ts";
 
 let directory: string;
 let member: Member;
 const here = () => ({ endpoint: member.endpoint, directory });
-const file = (...args: string[]) => succeed(["file", ...args], here());
-const fileFails = (status: number, ...args: string[]) => failWith(status, ["file", ...args], here());
+const program = new Program();
+const file = (...args: string[]) => program.succeed(["file", ...args], here());
+const fileFails = (status: number, ...args: string[]) => program.failWith(status, ["file", ...args], here());
 const lastJson = (text: string) => jsonLines(text).at(-1) as Record<string, unknown>;
 
 /** Bytes that do not compress and are the same in every run. */
@@ -49,7 +44,10 @@ before(async () => {
 });
 
 test("a folder goes in, is known again, and comes back as it was", async () => {
-  const first = lastJson(await file("put", "source", "tree:here", "--json"));
+  // As a process of its own, once for each exit status.
+  const first = lastJson(await succeed(["file", "put", "source", "tree:here", "--json"], here()));
+  assert.match(await failWith(1, ["file", "cat", "tree:nothing"], here()), /^error: tree:nothing does not exist/);
+  assert.match(await failWith(2, ["file", "put", "source"], here()), /^error: name what to store and where/);
   assert.deepEqual([first["files"], first["bytes"], first["unchanged"]], [5, 300_020, 0]);
   assert.ok((first["newBytes"] as number) >= 300_000);
   const again = lastJson(await file("put", "source", "tree:here", "--json"));
@@ -92,7 +90,7 @@ test("ls, stat, cat and versions say what there is", async () => {
   assert.equal(await file("cat", "show:a.txt", "show:sub/hard"), "hello\nhello\n");
   assert.equal(await file("cat", "show:a.txt", "--start", "1", "--end", "4"), "ell");
 
-  await succeed(["file", "put", "-", "show:a.txt"], { ...here(), input: "changed" });
+  await program.succeed(["file", "put", "-", "show:a.txt"], { ...here(), input: "changed" });
   const [old, now] = jsonLines(await file("versions", "show:a.txt", "--json")) as Record<string, number>[];
   assert.equal(old?.["supersededRevision"], now?.["revision"]);
   assert.equal(await file("cat", "show:a.txt", "--revision", String(old?.["revision"])), "hello\n");
@@ -111,10 +109,13 @@ test("single files: names, standard input and output, what only they have", asyn
   assert.match(await file("get", "one:a.txt", "into"), /^got 1 file, 6 B/);
   assert.equal(await readFile(join(directory, "into", "a.txt"), "utf8"), "hello\n");
   const bytes = noise(70_000, 2);
-  const put = await run(["file", "put", "-", "one:raw", "--content-type", "a/b", "--meta", "by=ada", "--json"], {
-    ...here(),
-    input: bytes,
-  });
+  const put = await program.run(
+    ["file", "put", "-", "one:raw", "--content-type", "a/b", "--meta", "by=ada", "--json"],
+    {
+      ...here(),
+      input: bytes,
+    },
+  );
   const record = lastJson(put.stdout);
   assert.deepEqual([record["size"], record["contentType"], record["metadata"]], [70_000, "a/b", { by: "ada" }]);
   const child = launch(["file", "cat", "one:raw"], here());
@@ -164,7 +165,7 @@ test("buckets: settings, an encrypted one, what opens it", async () => {
   await assert.rejects(lstat(join(directory, "x")));
   assert.equal(await file("cat", "diary:a.txt", "--key-file", "key"), "hello\n");
   assert.match(await file("verify", "diary", "--key-file", "key"), /^verified 5 files, 300 kB: all sound, /);
-  assert.match(await fileFails(1, "bucket", "delete", "diary"), /not empty: it has 8 files; .*rm -r diary:/);
+  assert.match(await fileFails(1, "bucket", "delete", "diary"), /not empty: it has 8 entries; .*rm -r diary:/);
   await file("rm", "-r", "diary:");
   assert.match(await file("bucket", "delete", "diary"), /^deleted diary; /);
 });
@@ -173,12 +174,12 @@ test("failures say what happened to which place; wrong usage has exit status 2",
   await Promise.all([
     fileFails(1, "ls", "nowhere").then((said) => assert.match(said, /^error: bucket nowhere does not exist/)),
     fileFails(1, "get", "nowhere:x", "y").then((said) =>
-      assert.match(said, /^error: there is nothing at nowhere:x\n$/),
+      assert.match(said, /^error: bucket nowhere does not exist; there are .*tree\n$/),
     ),
-    failWith(1, ["file", "ls", "--data", "no store"], { directory }).then((said) =>
-      assert.match(said, /there is no store in .*no store/),
-    ),
-    fileFails(1, "cat", "nowhere:x").then((said) => assert.match(said, /^error: nowhere:x does not exist\n$/)),
+    program
+      .failWith(1, ["file", "ls", "--data", "no store"], { directory })
+      .then((said) => assert.match(said, /there is no store in .*no store/)),
+    fileFails(1, "cat", "tree:x").then((said) => assert.match(said, /^error: tree:x does not exist\n$/)),
     fileFails(1, "put", "missing", "tree:x").then((said) =>
       assert.match(said, /^error: cannot store missing: there is no/),
     ),
@@ -198,9 +199,9 @@ test("failures say what happened to which place; wrong usage has exit status 2",
 });
 
 test("what fails by itself is named, the rest goes on, and the exit status is 1", async () => {
-  await succeed(["file", "put", "-", "bad:../outside"], { ...here(), input: "x" });
-  await succeed(["file", "put", "-", "bad:inside"], { ...here(), input: "y" });
-  const outcome = await run(["file", "get", "bad:", "bad"], here());
+  await program.succeed(["file", "put", "-", "bad:../outside"], { ...here(), input: "x" });
+  await program.succeed(["file", "put", "-", "bad:inside"], { ...here(), input: "y" });
+  const outcome = await program.run(["file", "get", "bad:", "bad"], here());
   assert.equal(outcome.status, 1);
   assert.match(outcome.stdout, /^got 1 file, .*1 failed\n$/);
   assert.match(
@@ -227,7 +228,7 @@ test("a dry run says what would be done and does nothing", async () => {
 test("sync brings two folders together and keeps both sides of a conflict", async () => {
   const put = (path: string, text: string) => writeFile(join(directory, path), text);
   const names = async (folder: string) =>
-    (await readdir(join(directory, folder))).filter((name) => name !== ".holdfast-sync");
+    (await readdir(join(directory, folder))).filter((name) => !name.startsWith(".holdfast-sync"));
   await mkdir(join(directory, "s1"));
   await put("s1/a", "1");
   await file("sync", "s1", "notes:");
@@ -246,11 +247,47 @@ test("sync brings two folders together and keeps both sides of a conflict", asyn
   assert.deepEqual(texts.toSorted(), ["from one", "from two"]);
 });
 
+test("sync: a second run in the folder, another store, an emptied side", async () => {
+  const folder = join(directory, "s3");
+  await mkdir(folder);
+  for (const name of ["a", "b"]) await writeFile(join(folder, name), name);
+  await file("sync", folder, "held:");
+  // A process that holds the lock, as a sync does, and dies without a word.
+  const place = join(folder, ".holdfast-sync-lock");
+  const script = `import { NodeDisk } from ${JSON.stringify(join(import.meta.dirname, "../host/index.ts"))};
+    await new NodeDisk(${JSON.stringify(place)}).lock(); console.log("held"); setInterval(() => {}, 1000);`;
+  const holder = spawn(process.execPath, ["--input-type=module", "-e", script], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  await once(holder.stdout, "data");
+  const said = await fileFails(1, "sync", folder, "held:");
+  assert.match(
+    said,
+    new RegExp(`^error: .*s3 is being synchronised by process ${holder.pid} .*; wait for it, or stop it\\n$`),
+  );
+  holder.kill("SIGKILL");
+  await once(holder, "exit");
+  assert.match(await file("sync", folder, "held:"), /are alike \(2 unchanged\)/);
+
+  await file("rm", "-r", "held:");
+  assert.match(
+    await fileFails(1, "sync", folder, "held:", "--delete"),
+    /held: is empty, .* nothing was deleted.*--force/,
+  );
+  assert.deepEqual((await readdir(folder)).slice(-2), ["a", "b"]);
+  const data = join(directory, "elsewhere");
+  await startMember(data).then((other) => other.stop());
+  const other = await program.run(["file", "sync", folder, "held:", "--delete", "--data", data], { directory });
+  assert.deepEqual([other.status, /2 up/.test(other.stdout)], [0, true], other.stderr);
+  assert.match(other.stderr, /^warning: the folder was last synchronised with another store; /);
+  assert.deepEqual((await readdir(folder)).slice(-2), ["a", "b"]);
+});
+
 test("on a directory: damage is named, and other files are served", async () => {
   const data = join(directory, "alone");
   const member = await startMember(data);
   assert.equal((await member.stop()).status, 0);
-  const alone = (...args: string[]) => run(["file", ...args, "--data", data], { directory });
+  const alone = (...args: string[]) => program.run(["file", ...args, "--data", data], { directory });
   assert.equal((await alone("put", "source", "tree:")).status, 0);
   const packs = await readdir(join(data, "chunks"));
   const sizes = await Promise.all(packs.map(async (name) => (await stat(join(data, "chunks", name))).size));

@@ -26,7 +26,35 @@ export function printLine(text: string): Promise<void> {
 }
 
 export function printJson(value: unknown): Promise<void> {
-  return print(`${JSON.stringify(value)}\n`);
+  return print(`${jsonText(value)}\n`);
+}
+
+/** On one line. JSON leaves a few characters as they are that a terminal would obey. */
+export function jsonText(value: unknown): string {
+  // oxlint-disable-next-line no-control-regex -- control characters are what this looks for
+  return JSON.stringify(value).replaceAll(/[\u007f-\u009f]/g, (character) => {
+    return `\\u00${character.charCodeAt(0).toString(16)}`;
+  });
+}
+
+/**
+ * Text on one line that a terminal shows and does not obey: control characters stand as `\x1b`, line feeds as `\n`, and what is
+ * no character as its byte.
+ */
+export function lineForTerminal(text: string): string {
+  // oxlint-disable-next-line no-control-regex -- control characters are what this looks for
+  return text.replaceAll(/[\u0000-\u001f\u007f-\u009f\ud800-\udfff\u2028\u2029]/gu, (character) => {
+    const code = character.charCodeAt(0);
+    if (character === "\n") return "\\n";
+    if (character === "\t") return "\\t";
+    const isByte = code <= 0xff || (code >= 0xdc80 && code <= 0xdcff);
+    return isByte ? `\\x${(code & 0xff).toString(16).padStart(2, "0")}` : `\\u${code.toString(16)}`;
+  });
+}
+
+/** The same for text of several lines. */
+function linesForTerminal(text: string): string {
+  return text.split("\n").map(lineForTerminal).join("\n");
 }
 
 /** A remark for the person at the terminal: standard error, never part of the result. */
@@ -119,19 +147,20 @@ export function fail(error: unknown, options: OutputOptions): number {
   const known = error instanceof HoldfastError;
   const maybe = known && error.maybe;
   if (options.json) {
-    process.stderr.write(`${JSON.stringify({ error: { code: known ? error.code : "internal", message, maybe } })}\n`);
+    process.stderr.write(`${jsonText({ error: { code: known ? error.code : "internal", message, maybe } })}\n`);
     return 1;
   }
-  printError(`${message}${maybe ? " (the change may have taken effect)" : ""}`);
+  // A name in the message, which may come from anybody, is not to look like a line of its own.
+  printError(`${known ? lineForTerminal(message) : message}${maybe ? " (the change may have taken effect)" : ""}`);
   // A bug: the place helps whoever reads the report.
-  if (!known && error instanceof Error) process.stderr.write(`${error.stack ?? ""}\n`);
+  if (!known && error instanceof Error) process.stderr.write(`${linesForTerminal(error.stack ?? "")}\n`);
   return 1;
 }
 
 /** Says that the command was typed wrongly, and gives the exit status for it. */
 export function failUsage(message: string, options: OutputOptions, help?: string): number {
   if (options.json) {
-    process.stderr.write(`${JSON.stringify({ error: { code: "usage", message, maybe: false } })}\n`);
+    process.stderr.write(`${jsonText({ error: { code: "usage", message, maybe: false } })}\n`);
   } else {
     printError(message);
     if (help !== undefined) process.stderr.write(`See \`${help}\`.\n`);
@@ -140,5 +169,5 @@ export function failUsage(message: string, options: OutputOptions, help?: string
 }
 
 function printError(message: string): void {
-  process.stderr.write(`${styleText("red", "error", { stream: process.stderr })}: ${message}\n`);
+  process.stderr.write(`${styleText("red", "error", { stream: process.stderr })}: ${linesForTerminal(message)}\n`);
 }

@@ -2,14 +2,16 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { before, test } from "node:test";
-import { failWith, jsonLines, startMember, succeed, temporaryDirectory } from "./command.suite.ts";
+import { jsonLines, startMember, temporaryDirectory } from "./command.suite.ts";
 import type { Member } from "./command.suite.ts";
+import { Program } from "./program.suite.ts";
 
 let member: Member;
-const holdfast = (...args: string[]) => succeed(args, { endpoint: member.endpoint });
-const fails = (status: number, ...args: string[]) => failWith(status, args, { endpoint: member.endpoint });
+const program = new Program();
+const holdfast = (...args: string[]) => program.succeed(args, { endpoint: member.endpoint });
+const fails = (status: number, ...args: string[]) => program.failWith(status, args, { endpoint: member.endpoint });
 const put = (place: string, input: string) =>
-  succeed(["file", "put", "-", place], { endpoint: member.endpoint, input });
+  program.succeed(["file", "put", "-", place], { endpoint: member.endpoint, input });
 const lastJson = (text: string) => jsonLines(text).at(-1) as Record<string, unknown>;
 
 before(async () => {
@@ -77,7 +79,7 @@ test("retain deletes what no rule keeps", async () => {
 });
 
 test("collect says what it does, and does it", async () => {
-  await succeed(["file", "bucket", "create", "short", "--keep", "0"], { endpoint: member.endpoint });
+  await program.succeed(["file", "bucket", "create", "short", "--keep", "0"], { endpoint: member.endpoint });
   await put("short:large", "a line that is not needed for long\n".repeat(10_000));
   await holdfast("file", "rm", "short:large");
   const would = lastJson(await holdfast("collect", "--dry-run", "--json"));

@@ -47,6 +47,10 @@ function statusRows(status: StoreStatus): string[][] {
       `${countText(status.blobCount)}, ${bytesText(status.blobSize)} on disk, ${bytesText(status.blobGarbageSize)} of it garbage`,
     ],
     [
+      "chunks",
+      `${countText(status.chunkCount)} of files, ${bytesText(status.chunkSize)} on disk, ${bytesText(status.chunkGarbageSize)} of it garbage`,
+    ],
+    [
       "memory",
       `${bytesText(status.cacheSize)} of tree pages, and ${bytesText(status.dirtySize)} not yet in a checkpoint`,
     ],

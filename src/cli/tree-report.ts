@@ -1,7 +1,7 @@
 /**
  * What a person sees of work on whole trees: a line of progress, what became of single paths, an account at the end, and
- * the exit status. Problems are told as they come, on standard error; every change only in a dry run or with `--verbose`, on standard output.
- * With `--json` all of that is one object a line, and the last line on standard output is the account.
+ * the exit status. Problems, and in a sync the conflicts and what was skipped, are told as they come, on standard error; every
+ * change only in a dry run or with `--verbose`, on standard output. With `--json` all of that is one object a line, and the last line on standard output is the account.
  */
 import { readFile } from "node:fs/promises";
 import type { Command } from "commander";
@@ -9,14 +9,23 @@ import { HoldfastError } from "../base/index.ts";
 import type { Files, Patterns, TreeEvent, TreeOutcome, TreeProgress, Trees } from "../file/index.ts";
 import { NodeFileSystem } from "../host/index.ts";
 import { pathForPeople, pathJson } from "./file-text.ts";
-import { bytesText, countText, durationText, plural, print, printJson, printLine, UsageError } from "./output.ts";
+import {
+  bytesText,
+  countText,
+  durationText,
+  jsonText,
+  plural,
+  print,
+  printJson,
+  printLine,
+  UsageError,
+} from "./output.ts";
 import { Progress } from "./progress.ts";
-import { interruptSignal } from "./target.ts";
 
 export interface ReportOptions extends TreeCommandOptions {
   /** There is one file only: when it fails, everything does, and no account is given. */
   readonly single?: boolean;
-  /** Its events have longer names. */
+  /** A sync: its events have longer names, and conflicts and what is skipped are told in any case. */
   readonly wide?: boolean;
 }
 
@@ -31,6 +40,8 @@ export interface PatternOptions {
   readonly exclude?: readonly string[];
   readonly excludeFile?: readonly string[];
 }
+
+const interruptions = ["SIGINT", "SIGTERM"] as const;
 
 const collect = (text: string, before: readonly string[] = []): string[] => [...before, text];
 
@@ -75,6 +86,8 @@ export interface PathEvent {
 }
 
 const problems = new Set(["failed", "unstable"]);
+/** What a user of a sync wants to hear of, though nothing is wrong. */
+const notable = new Set(["conflict", "skipped"]);
 
 /** What an event is called for people. */
 const words: Readonly<Record<string, string>> = {
@@ -146,19 +159,28 @@ export class TreeReport {
 
   tell(event: PathEvent): void {
     const { type, error } = event;
-    const isProblem = problems.has(type);
     if (type === "failed") {
       this.#failedCount++;
       this.#failure ??= error ?? new HoldfastError("unavailable", `${event.path} failed`);
     }
-    const { json, dryRun, verbose, single } = this.#options;
+    const { json, dryRun, verbose, single, wide } = this.#options;
     if (type === "failed" && single === true) return;
-    if (!isProblem && dryRun !== true && verbose !== true) return;
-    if (isProblem && json !== true) return this.#progress.remark(`warning: ${problemText(event)}`);
+    const isProblem = problems.has(type);
+    const isListed = dryRun === true || verbose === true;
+    const isNotable = wide === true && notable.has(type) && !isListed;
+    if (!isProblem && !isNotable && !isListed) return;
+    if (json !== true && isProblem) return this.#progress.remark(`warning: ${problemText(event)}`);
+    if (json !== true && isNotable) return this.#progress.remark(eventText(event, 0));
     this.#progress.clear();
-    const text =
-      json === true ? JSON.stringify(eventJson(event)) : eventText(event, this.#options.wide === true ? 15 : 9);
+    const text = json === true ? jsonText(eventJson(event)) : eventText(event, wide === true ? 15 : 9);
     process.stdout.write(`${text}\n`);
+  }
+
+  /** Of the whole work. */
+  warn(message: string): void {
+    if (this.#options.json !== true) return this.#progress.remark(`warning: ${pathForPeople(message)}`);
+    this.#progress.clear();
+    process.stdout.write(`${jsonText({ event: "warning", message })}\n`);
   }
 
   clear(): void {
@@ -252,12 +274,20 @@ export function outcomeJson(outcome: TreeOutcome): Record<string, unknown> {
 
 /** Runs what Ctrl-C stops. `stopped` says then what has become of it. A second Ctrl-C ends the process at once. */
 export async function interruptible<T>(stopped: string, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
-  const signal = interruptSignal();
+  const controller = new AbortController();
+  const stop = () => controller.abort();
+  for (const name of interruptions) process.once(name, stop);
   try {
-    return await work(signal);
+    return await work(controller.signal);
   } catch (error) {
-    if (!signal.aborted) throw error;
-    throw new HoldfastError("cancelled", `stopped: ${stopped}`, { cause: error });
+    if (!controller.signal.aborted) throw error;
+    const maybe = error instanceof HoldfastError && error.maybe;
+    // What has become of it nobody knows then.
+    const message = maybe ? "stopped before the store had answered" : `stopped: ${stopped}`;
+    throw new HoldfastError("cancelled", message, { cause: error, maybe });
+  } finally {
+    // Whatever else the command does is not stopped by this any more, and one handler is not left for each piece of work.
+    for (const name of interruptions) process.removeListener(name, stop);
   }
 }
 

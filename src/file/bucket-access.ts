@@ -4,12 +4,18 @@
  * may find a bucket that somebody has made, and encrypted, meanwhile.
  */
 import { HoldfastError } from "../base/index.ts";
+import type { Init } from "../base/index.ts";
 import { defaultChunkSizes } from "../blob/index.ts";
 import type { ChunkSettings } from "../blob/index.ts";
-import type { BucketInfo, BucketSettings, ReadOptions } from "../view/index.ts";
-import { checkSecret } from "./encryption.ts";
+import type { BucketInfo, BucketSettings, FileContent, ReadOptions } from "../view/index.ts";
+import { checkSeal, sealOf } from "./content-seal.ts";
+import { checkSecret, cipherOf } from "./encryption.ts";
 import type { BucketSecret } from "./encryption.ts";
+import { described } from "./file-path.ts";
+import type { FileRecord } from "./file-record.ts";
 import type { FileWork } from "./file-work.ts";
+
+type ContentInit = Init<typeof FileContent>;
 
 const freshMs = 5_000;
 
@@ -67,9 +73,27 @@ export class BucketAccess {
     return info !== undefined && info.settings.encryption.length > 0;
   }
 
-  /** The key for reading; undefined when the bucket is not encrypted. */
-  async reading(options: ReadOptions): Promise<Uint8Array | undefined> {
-    return (await this.#opened(options)).key;
+  /**
+   * The key for reading; undefined when the bucket is not encrypted. `corrupt` when it is, and nobody with the key vouches
+   * for the content.
+   */
+  async reading({ pathBytes, stored }: FileRecord, options: ReadOptions): Promise<Uint8Array | undefined> {
+    const { key } = await this.#opened(options);
+    if (key === undefined) return undefined;
+    checkSeal(cipherOf(this.#work.parts.env), key, stored.content, described(this.bucket, pathBytes));
+    return key;
+  }
+
+  /** The content as the bucket takes it: a link into an encrypted one is vouched for. Files are, where they are uploaded. */
+  async sealed(content: ContentInit, signal?: AbortSignal): Promise<ContentInit> {
+    if (content.type !== "link") return content;
+    const { key } = await this.#opened({ signal });
+    return key === undefined ? content : { ...content, seal: this.seal(key, content) };
+  }
+
+  /** What vouches for a content in this bucket. */
+  seal(key: Uint8Array, content: ContentInit): Uint8Array {
+    return sealOf(cipherOf(this.#work.parts.env), key, content);
   }
 
   async #opened(options: ReadOptions): Promise<Opened> {
@@ -102,6 +126,9 @@ export class BucketAccess {
       const remedy = "make it with buckets.create(name, { passphrase or key })";
       throw new HoldfastError("notFound", `bucket ${this.bucket} does not exist, so its key fits nothing: ${remedy}`);
     }
-    throw new HoldfastError("invalid", `bucket ${this.bucket} is not encrypted, but a key was given: leave it out`);
+    throw new HoldfastError(
+      "invalid",
+      `bucket ${this.bucket} is not encrypted, but a passphrase or key was given; somebody may have made it anew: leave the secret out if its files may be in the clear`,
+    );
   }
 }

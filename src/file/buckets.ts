@@ -49,6 +49,7 @@ export interface BucketCallOptions {
 const keepMsDefault = 604_800_000;
 const keepCountDefault = 1_000;
 const uint32Max = 0xffff_ffff;
+const attemptCountMax = 8;
 
 export function toBucket({ name, settings, createRevision, fileCount, historyRevision }: BucketInfo): Bucket {
   const { chunkSizeMin, chunkSizeAverage, chunkSizeMax, uncompressed, keepMs, keepCountMax, encryption } = settings;
@@ -111,9 +112,27 @@ export class Buckets {
    * another one made, meanwhile.
    */
   async set(name: string, options: BucketOptions & BucketCallOptions): Promise<Revision> {
-    const bucket = checkedBucket(name);
-    const { settings, createRevision: bucketRevision } = await this.#existing(bucket, options.signal);
-    return this.#set({ bucket, settings: settingsOf(options, settings), bucketRevision }, options.signal);
+    return this.#change(checkedBucket(name), options.signal, async (before) => settingsOf(options, before));
+  }
+
+  /** What others change at the same time is not lost: `change` is then asked again. */
+  async #change(
+    bucket: string,
+    signal: AbortSignal | undefined,
+    change: (before: BucketSettings) => Promise<Init<typeof BucketSettings>>,
+  ): Promise<Revision> {
+    let made: number | undefined;
+    for (let attempt = 1; ; attempt++) {
+      const { settings: before, createRevision } = await this.#existing(bucket, signal);
+      made ??= createRevision;
+      const settings = await change(before);
+      try {
+        return await this.#set({ bucket, settings, before, bucketRevision: made }, signal);
+      } catch (error) {
+        const isRefused = error instanceof HoldfastError && error.code === "conflict" && !error.maybe;
+        if (!isRefused || createRevision !== made || attempt === attemptCountMax) throw error;
+      }
+    }
   }
 
   async #existing(name: string, signal: AbortSignal | undefined): Promise<BucketInfo> {
@@ -133,12 +152,13 @@ export class Buckets {
     { signal }: BucketCallOptions = {},
   ): Promise<Revision> {
     const bucket = checkedBucket(name);
-    const { settings, createRevision: bucketRevision } = await this.#existing(bucket, signal);
-    if (settings.encryption.length === 0) {
-      throw new HoldfastError("invalid", `bucket ${bucket} is not encrypted; that is decided when a bucket is made`);
-    }
-    const encryption = await changeEncryption(this.#work.parts.env, bucket, settings.encryption, from, to);
-    return this.#set({ bucket, settings: { ...settings, encryption }, bucketRevision }, signal);
+    return this.#change(bucket, signal, async (settings) => {
+      if (settings.encryption.length === 0) {
+        throw new HoldfastError("invalid", `bucket ${bucket} is not encrypted; that is decided when a bucket is made`);
+      }
+      const encryption = await changeEncryption(this.#work.parts.env, bucket, settings.encryption, from, to);
+      return { ...settings, encryption };
+    });
   }
 
   /** Deletes a bucket with its old versions. `conflict` while it has files; that there is none is `notFound`. */

@@ -109,6 +109,38 @@ test("another passphrase opens what the old one wrote", async (t) => {
   await assert.rejects(buckets.changeSecret("none", { key }, { key }), { code: "notFound" });
 });
 
+test("settings and secret that are changed at once are both changed", async (t) => {
+  const world = await World.open(t);
+  const { buckets } = world.access;
+  await buckets.create("safe", { key });
+  await world.access.files("safe", { key }).put("f", noise(5_000));
+  const other = noise(32, 78);
+  let count = 0;
+  world.beforePropose = async (names) => {
+    if (!names.includes("setBucket") || ++count > 1) return;
+    await buckets.changeSecret("safe", { key }, { key: other });
+    await buckets.set("safe", { keepCountMax: 3 });
+  };
+  await buckets.set("safe", { keepMs: 5_000 });
+  world.beforePropose = undefined;
+  const { keepMs, keepCountMax } = (await buckets.get("safe")) ?? {};
+  assert.deepEqual([keepMs, keepCountMax], [5_000, 3]);
+  const files = world.access.files("safe", { key: other });
+  assert.deepEqual(await (await files.get("f"))?.bytes(), noise(5_000));
+  // The other way round, and for a secret that somebody else has changed: the old one no longer opens it.
+  count = 0;
+  world.beforePropose = async (names) => {
+    if (names.includes("setBucket") && ++count === 1) await buckets.set("safe", { keepMs: 6_000 });
+  };
+  await buckets.changeSecret("safe", { key: other }, { key });
+  assert.equal((await buckets.get("safe"))?.keepMs, 6_000);
+  count = 0;
+  world.beforePropose = async (names) => {
+    if (names.includes("setBucket") && ++count === 1) await buckets.changeSecret("safe", { key }, { key: other });
+  };
+  await assert.rejects(buckets.changeSecret("safe", { key }, { key: other }), { code: "denied" });
+});
+
 test("a bucket that is deleted, and made again with encryption, gets nothing in the clear, whenever that happens", async (t) => {
   const world = await World.open(t);
   const { access } = world;

@@ -63,7 +63,7 @@ async function wrap(env: Doors, dataKey: Uint8Array, secret: BucketSecret): Prom
   return BucketEncryption.encode({ version: 1, from, wrapped });
 }
 
-function cipherOf(env: Doors): Cipher {
+export function cipherOf(env: Pick<Env, "cipher">): Cipher {
   if (env.cipher !== undefined) return env.cipher;
   throw new HoldfastError(
     "denied",

@@ -28,10 +28,16 @@ export interface FileIdentity {
 
 type ContentInit = Init<typeof FileContent>;
 
+/** Bytes as they were uploaded. */
+export type SealedContent = Content & {
+  /** What vouches for them in an encrypted bucket. */
+  readonly seal?: Uint8Array | undefined;
+};
+
 /** A file with these bytes. `invalid` when an attribute is over a limit. */
-export function fileContent(content: Content, attributes: FileAttributes & FileIdentity = {}): ContentInit {
-  const { size, hash, depth, inline } = content;
-  return { type: "file", size, hash, depth, inline, ...checked(attributes) };
+export function fileContent(content: SealedContent, attributes: FileAttributes & FileIdentity = {}): ContentInit {
+  const { size, hash, depth, inline, seal } = content;
+  return { type: "file", size, hash, depth, inline, seal, ...checked(attributes) };
 }
 
 export function folderContent(attributes: FileAttributes & FileIdentity = {}): ContentInit {

@@ -130,7 +130,14 @@ export class FileBatches {
   }
 
   async #add(entry: FileEntry): Promise<void> {
-    const path = checkedPath(entry.path);
+    let path: Uint8Array;
+    try {
+      path = checkedPath(entry.path);
+    } catch (error) {
+      // Nobody else knows of it.
+      entry.uploaded?.release();
+      throw error;
+    }
     const name = pathText(path);
     const size = entrySize + path.length + contentSize(entry.content);
     const isFull = this.#batch.length >= batchCountMax || this.#batchSize + size > batchSizeMax;
@@ -176,10 +183,8 @@ export class FileBatches {
 
   async #commit(batch: readonly FileEntry[], attempt: number): Promise<void> {
     try {
-      const { revision } = await this.#work.propose(
-        batch.map((entry) => this.#operation(entry)),
-        this.#signal,
-      );
+      const operations = await Promise.all(batch.map((entry) => this.#operation(entry)));
+      const { revision } = await this.#work.propose(operations, this.#signal);
       this.#count += batch.length;
       this.#revision = Math.max(this.#revision, revision);
       this.#options.committed?.(batch, revision);
@@ -189,11 +194,12 @@ export class FileBatches {
     }
   }
 
-  #operation({ path, content, ifRevision, uploaded }: FileEntry): Init<typeof FileOperation> {
+  async #operation({ path, content, ifRevision, uploaded }: FileEntry): Promise<Init<typeof FileOperation>> {
     const named = { bucket: this.#access.bucket, path: checkedPath(path), ifRevision };
     if (content === undefined) return { operation: { case: "delete", value: { ...named, prefix: false } } };
     const { upload, bucketRevision } = uploaded ?? { upload: 0n, bucketRevision: 0 };
-    return { operation: { case: "put", value: { ...named, content, upload, bucketRevision } } };
+    const sealed = await this.#access.sealed(content, this.#signal);
+    return { operation: { case: "put", value: { ...named, content: sealed, upload, bucketRevision } } };
   }
 
   /** The command was refused: because of what has to be uploaded again, or of one entry, which is then found by halving. */

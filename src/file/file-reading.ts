@@ -1,7 +1,8 @@
 /** A file whose bytes are wanted. Everything that is given out has been checked against its hash. */
-import { HoldfastError, utf8Decode } from "../base/index.ts";
-import { readContent } from "../blob/index.ts";
-import type { Content } from "../blob/index.ts";
+import { HoldfastError, throwIfAborted, utf8Decode } from "../base/index.ts";
+import type { FileAttributes } from "../base/index.ts";
+import { gatherContent, readContent } from "../blob/index.ts";
+import type { ChunkPipeline, Content, ContentSource } from "../blob/index.ts";
 import type { FileContent } from "../view/index.ts";
 import { described } from "./file-path.ts";
 import { checkIsFile, FileRecord } from "./file-record.ts";
@@ -13,6 +14,9 @@ export interface RangeOptions {
   readonly end?: number | undefined;
   readonly signal?: AbortSignal | undefined;
 }
+
+/** Looks once more, right before something is done; throws when it must not be. */
+export type LastCheck = () => Promise<void>;
 
 /** What one array may hold; more is read as a stream. */
 const bytesSizeMax = 2_147_483_647;
@@ -43,14 +47,47 @@ export class FileReading extends FileRecord {
    */
   async *stream(options: RangeOptions = {}): AsyncGenerator<Uint8Array, void, undefined> {
     checkIsFile(this);
-    const { chunks, pipeline } = this.#work.parts;
-    const source = { get: (hash: Uint8Array) => chunks.getStored(hash, options.signal), pipeline };
     try {
-      yield* readContent(source, contentOf(this.stored.content), { ...options, key: this.#key });
+      const content = contentOf(this.stored.content);
+      yield* readContent(this.#source(options.signal), content, { ...options, key: this.#key });
     } catch (error) {
-      if (!(error instanceof HoldfastError) || !["corrupt", "notFound", "denied"].includes(error.code)) throw error;
-      const { code, message } = error;
-      throw new HoldfastError(code, `${described(this.bucket, this.pathBytes)}: ${message}`, { cause: error });
+      throw this.#named(error);
+    }
+  }
+
+  #source(signal: AbortSignal | undefined): ContentSource {
+    const { chunks, pipeline } = this.#work.parts;
+    return { get: (hash) => chunks.getStored(hash, signal), pipeline };
+  }
+
+  #named(error: unknown): unknown {
+    if (!(error instanceof HoldfastError) || !["corrupt", "notFound", "denied"].includes(error.code)) return error;
+    const { code, message } = error;
+    return new HoldfastError(code, `${described(this.bucket, this.pathBytes)}: ${message}`, { cause: error });
+  }
+
+  /**
+   * Writes the file, a small one, to a place of this machine as `FileSystem.place` does, by `pipeline`. `check` is called
+   * when the bytes are at hand and nothing is written.
+   */
+  async place(
+    pipeline: ChunkPipeline,
+    path: string,
+    attributes: FileAttributes,
+    { signal, check }: { readonly signal?: AbortSignal | undefined; readonly check?: LastCheck | undefined },
+  ): Promise<void> {
+    checkIsFile(this);
+    const source = this.#source(signal);
+    const content = await gatherContent(source, contentOf(this.stored.content), signal).catch((error: unknown) => {
+      throw this.#named(error);
+    });
+    await check?.();
+    throwIfAborted(signal);
+    try {
+      await pipeline.place(path, content, attributes, this.#key);
+    } catch (error) {
+      // All else is of the file system, and names the place.
+      throw error instanceof HoldfastError && error.code === "corrupt" ? this.#named(error) : error;
     }
   }
 

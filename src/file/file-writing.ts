@@ -3,6 +3,7 @@ import { abortable, HoldfastError, throwIfAborted } from "../base/index.ts";
 import type { FileStat } from "../base/index.ts";
 import type { ChunkSettings, ChunkSink, Hash, NamedBlob, WrittenContent } from "../blob/index.ts";
 import type { BucketAccess } from "./bucket-access.ts";
+import type { SealedContent } from "./file-attributes.ts";
 import { inputPieces, isRepeatable } from "./file-input.ts";
 import type { FileInput } from "./file-input.ts";
 import type { FileWork } from "./file-work.ts";
@@ -21,7 +22,7 @@ export type UploadLaterOptions = UploadOptions & {
 
 /** Bytes that are stored and wait for a name. */
 export interface Uploaded {
-  readonly content: WrittenContent;
+  readonly content: WrittenContent & SealedContent;
   /** The lease that protects them, which a put names; 0 when they need none, since they are in the entry. */
   readonly upload: bigint;
   /** The revision that made the bucket for which they are stored, which a put names too; 0: there was none. */
@@ -59,7 +60,7 @@ export class FileWriting {
     const uploaded = await this.#attempts(isRepeatable(input), options, (sink) => {
       return this.#write(input, settings, sink, options);
     });
-    return { ...uploaded, bucketRevision };
+    return { ...uploaded, content: this.#sealed(uploaded.content, settings), bucketRevision };
   }
 
   async uploadFile(path: string, options: UploadLaterOptions): Promise<UploadedFile> {
@@ -69,7 +70,11 @@ export class FileWriting {
       this.#work.parts.pipeline.file(path, settings, sink, { signal, progress }),
     );
     const { stat, changed } = uploaded.content;
-    return { ...uploaded, bucketRevision, stat, changed };
+    return { ...uploaded, content: this.#sealed(uploaded.content, settings), bucketRevision, stat, changed };
+  }
+
+  #sealed(content: WrittenContent, { key }: ChunkSettings): WrittenContent & SealedContent {
+    return key === undefined ? content : { ...content, seal: this.#access.seal(key, content) };
   }
 
   async #write(

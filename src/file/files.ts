@@ -127,12 +127,15 @@ export class PastFiles {
     return stored === undefined ? undefined : this.open(this.record(bytes, stored), options);
   }
 
-  /** The bytes of a record of this bucket, from a list for instance. */
+  /**
+   * The bytes of a record of this bucket, from a list for instance. `corrupt` when the bucket is encrypted and nobody with
+   * its key has made the content; a link is looked at too.
+   */
   async open(record: FileRecord, options: ReadOptions = {}): Promise<FileReading> {
     // The bucket is read in a state that has the file, so that its encryption cannot be missed.
     const seen = Math.max(record.revision, options.atLeast ?? 0);
     const fresh = this.#at === undefined ? { ...options, atLeast: revision(seen) } : options;
-    const key = record.type === "file" ? await this.access.reading(fresh) : undefined;
+    const key = record.type === "folder" ? undefined : await this.access.reading(record, fresh);
     return new FileReading(this.work, record, key);
   }
 
@@ -293,7 +296,9 @@ export class Files extends PastFiles {
 
   /** Makes a symbolic link. What it points to is text for whoever gets the tree; the store does not follow it. */
   async makeLink(path: FilePath, target: string | Uint8Array, options: EntryOptions = {}): Promise<FileRecord> {
-    return this.#putEntry(checkedPath(path), linkContent(target, options), noUpload, options);
+    const bytes = checkedPath(path);
+    const content = linkContent(target, options);
+    return this.#putEntry(bytes, await this.access.sealed(content, options.signal), noUpload, options);
   }
 
   /** How the bucket is kept; undefined if it does not exist. */

@@ -5,7 +5,7 @@ export { BucketEncryption } from "./encryption.ts";
 export type { BucketSecret } from "./encryption.ts";
 export { FileAccess } from "./file-access.ts";
 export { fileContent, folderContent, linkContent } from "./file-attributes.ts";
-export type { FileAttributes, FileIdentity } from "./file-attributes.ts";
+export type { FileAttributes, FileIdentity, SealedContent } from "./file-attributes.ts";
 export type { FileEntry, PutManyOptions, PutManyOutcome } from "./file-batches.ts";
 export type { ByteStream, FileInput } from "./file-input.ts";
 export type { FileChunks, FileParts } from "./file-parts.ts";

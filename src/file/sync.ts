@@ -7,9 +7,11 @@
  *    was seen, which is looked at right before.
  * 2. The state (sync-state.ts) has of a path only what was really alike on both sides. A run that was killed, or that met
  *    changes while it went on, leaves work for the next run and no other harm.
- * 3. Owners, hard links and the times of folders are not synchronised.
+ * 3. Only what one and the same bucket has lost since the last time was deleted (sync-opening.ts): another store or bucket, or one
+ *    that was set back, deletes nothing and replaces nothing that it does not have.
+ * 4. Owners, hard links and the times of folders are not synchronised.
  *
- * Memory: the folders on the way down, and the paths under way.
+ * Memory: the folders on the way down, and the paths under way. Long because each kind of step needs the same few parts.
  */
 import { HoldfastError, throwIfAborted } from "../base/index.ts";
 import type { FileStat } from "../base/index.ts";
@@ -24,23 +26,16 @@ import { conflictPath, decideSync } from "./sync-decision.ts";
 import type { SideState } from "./sync-decision.ts";
 import { mergeState } from "./sync-merge.ts";
 import type { Triple } from "./sync-merge.ts";
+import { openState, stateFileOf, hadVersion } from "./sync-opening.ts";
+import type { SyncFiles } from "./sync-opening.ts";
 import type { SyncEventType, SyncOptions, SyncOutcome } from "./sync-options.ts";
-import { signatureOf, SyncState } from "./sync-state.ts";
-import type { SyncRecord, SyncStateWriter } from "./sync-state.ts";
+import { signatureOf } from "./sync-state.ts";
+import type { SyncRecord, SyncState, SyncStateWriter } from "./sync-state.ts";
 import { Tasks } from "./tasks.ts";
 import { errorOfFile, identityOf, isSettled, nameFile, ownerOf, sameContent } from "./tree.ts";
-import type { TreeFiles, TreeParts, TreeProgress } from "./tree.ts";
+import type { TreeParts, TreeProgress } from "./tree.ts";
 import { mergeTrees, sameStat, storedPath, storedTree } from "./tree-merge.ts";
-import {
-  checkedTreePrefix,
-  comparePaths,
-  isOwnName,
-  joinPath,
-  namePart,
-  partialPrefix,
-  syncStateName,
-  unsafeReason,
-} from "./tree-path.ts";
+import { checkedTreePrefix, comparePaths, isOwnName, namePart, partialPrefix, unsafeReason } from "./tree-path.ts";
 import { TreeTarget } from "./tree-target.ts";
 import { walkTree } from "./tree-walk.ts";
 
@@ -52,7 +47,7 @@ const orderedCountMax = 2_048;
 /** Brings the folder at `root`, which is made if it is missing, and the tree at `prefix` together. */
 export async function syncTree(
   parts: TreeParts,
-  files: TreeFiles,
+  files: SyncFiles,
   root: string,
   prefix: string,
   options: SyncOptions,
@@ -73,7 +68,7 @@ class Overtaken extends Error {}
 
 class Sync {
   readonly #parts: TreeParts;
-  readonly #files: TreeFiles;
+  readonly #files: SyncFiles;
   readonly #root: string;
   readonly #prefix: string;
   readonly #options: SyncOptions;
@@ -87,12 +82,11 @@ class Sync {
   readonly #progress: TreeProgress = { count: 0, size: 0, newSize: 0, countTotal: undefined, sizeTotal: undefined };
   /** Folders to be removed from the disk, in order, and files whose place such a folder has. */
   readonly #doomedFolders: string[] = [];
-  /** Partial files of earlier runs, and those that may be continued. */
+  /** Partial files of other runs. */
   readonly #left: string[] = [];
-  readonly #partials = new Set<string>();
   readonly #blocked: { readonly path: string; readonly record: FileRecord }[] = [];
 
-  constructor(parts: TreeParts, files: TreeFiles, root: string, prefix: string, options: SyncOptions) {
+  constructor(parts: TreeParts, files: SyncFiles, root: string, prefix: string, options: SyncOptions) {
     this.#parts = parts;
     this.#files = files;
     this.#root = root;
@@ -120,16 +114,28 @@ class Sync {
   }
 
   async run(): Promise<SyncOutcome> {
-    const { fileSystem } = this.#parts;
-    const { dryRun = false, stateFile = joinPath(this.#root, syncStateName) } = this.#options;
+    const { dryRun = false, lock } = this.#options;
     throwIfAborted(this.#signal);
     await this.#files.settings(this.#signal);
-    if (!dryRun) await this.#target.makeRoot();
-    const info = await this.#files.info({ signal: this.#signal });
-    const header = { bucket: this.#files.bucket, prefix: this.#prefix, createRevision: info?.createRevision ?? 0 };
-    const state = new SyncState(fileSystem, stateFile, header);
-    // Without it a dry run could tell of more work than there is, and a real one does this first.
-    if (!dryRun) await state.recover();
+    if (dryRun) return this.#run(true);
+    await this.#target.makeRoot();
+    const release = await lock?.(`${stateFileOf({ root: this.#root, options: this.#options })}-lock`);
+    try {
+      return await this.#run(false);
+    } finally {
+      await release?.();
+    }
+  }
+
+  async #run(dryRun: boolean): Promise<SyncOutcome> {
+    const state = await openState({
+      parts: this.#parts,
+      files: this.#files,
+      root: this.#root,
+      prefix: this.#prefix,
+      options: this.#options,
+      signal: this.#signal,
+    });
     const writer = dryRun ? undefined : state.writer();
     const committing = dryRun ? Promise.resolve() : this.#commits.run();
     const decided = this.#decideAll(state, writer);
@@ -196,13 +202,24 @@ class Sync {
     while (this.#ordered.length > countMax) {
       const record = await this.#ordered[0];
       void this.#ordered.shift();
-      if (record !== undefined) await writer?.add(record);
+      if (record === undefined || writer === undefined) continue;
+      if (writer.createRevision === 0) await this.#nameBucket(writer);
+      await writer.add(record);
     }
     await writer?.flush();
   }
 
+  /** The first thing that both sides have in common has made the bucket: what is known of it, is of this one. */
+  async #nameBucket(writer: SyncStateWriter): Promise<void> {
+    const info = await this.#files.info({ signal: this.#signal });
+    if (info !== undefined) await writer.setCreateRevision(info.createRevision);
+  }
+
   async #decide(triple: Triple): Promise<Decided> {
-    const { path, local, stored, hidden, last } = triple;
+    const { path, local, stored, hidden } = triple;
+    // Revisions only grow: the bucket was set back to an earlier state, and what it had later is nowhere but here.
+    const isSetBack = stored !== undefined && triple.last !== undefined && stored.revision < triple.last.revision;
+    const last = isSetBack ? undefined : triple.last;
     if (local?.type === "own") {
       if (namePart(path).startsWith(partialPrefix)) this.#left.push(this.#target.place(path));
       return { outcome: undefined };
@@ -229,7 +246,7 @@ class Sync {
       stat !== undefined && last?.signature === signatureOf(stat, true),
     );
     const storedState = sideOf(stored !== undefined, last, stored?.revision === last?.revision);
-    return this.#act({ ...triple, stat }, localState, storedState);
+    return this.#act({ ...triple, stat, last }, localState, storedState);
   }
 
   async #act(
@@ -247,7 +264,7 @@ class Sync {
       case "upload":
         return this.#start(path, last, stat?.size ?? 0, () => this.#upload(path, stat as FileStat, stored));
       case "download":
-        return this.#start(path, last, stored?.size ?? 0, () => this.#download(path, stored as FileRecord, stat));
+        return this.#start(path, last, stored?.size ?? 0, () => this.#download(path, stored as FileRecord, stat, last));
       case "compare":
         return this.#start(path, last, stat?.size ?? 0, () =>
           this.#compare(path, stat as FileStat, stored as FileRecord),
@@ -255,7 +272,7 @@ class Sync {
       case "deleteStored":
         return this.#start(path, last, 0, () => this.#deleteStored(path, stored as FileRecord));
       case "deleteLocal":
-        return this.#start(path, last, 0, () => this.#deleteLocal(path, stat as FileStat));
+        return this.#start(path, last, 0, () => this.#deleteLocal(path, stat as FileStat, last));
     }
   }
 
@@ -317,7 +334,10 @@ class Sync {
     if (stored !== undefined && (await this.#isAlike(path, stat, stored))) {
       // Only times on the disk that nobody else keeps have changed, or nothing but that could not be told.
       const record = this.#record(path, stat, stored.revision);
-      if (this.#target.hasAttributes(stored, stat) || stat.type === "folder") return { outcome: record };
+      if (stat.type === "folder" || this.#target.hasAttributes(stored, stat)) {
+        this.#outcome.sameCount++;
+        return { outcome: record };
+      }
     }
     this.#tell("upload", path);
     if (this.#options.dryRun === true) return { outcome: undefined };
@@ -356,8 +376,15 @@ class Sync {
     return { entry: described(uploaded), seen: uploaded.stat };
   }
 
-  async #download(path: string, stored: FileRecord, stat: FileStat | undefined): Promise<Decided> {
+  async #download(
+    path: string,
+    stored: FileRecord,
+    stat: FileStat | undefined,
+    last: SyncRecord | undefined,
+  ): Promise<Decided> {
     if (stat !== undefined && (await this.#isAlike(path, stat, stored))) return this.#adopt(path, stat, stored);
+    const isFree = stat === undefined || stat.type === "folder" || (await this.#isOld(path, last));
+    if (!isFree) return this.#part(path, stat, stored);
     this.#tell("download", path);
     if (this.#options.dryRun === true) return { outcome: undefined };
     return { outcome: await this.#fetch(path, stored, stat) };
@@ -375,12 +402,10 @@ class Sync {
       this.#doomedFolders.push(path);
       this.#blocked.push({ path, record: stored });
       return undefined;
-    } else if (stored.type === "link") await this.#target.writeLink(path, stored, check);
-    else {
-      const partial = this.#target.partialOf(path, stored);
-      this.#partials.add(partial);
+    } else if (stored.type === "link") {
+      await this.#target.writeLink(path, await this.#files.open(stored, { signal: this.#signal }), check);
+    } else {
       await this.#target.writeFile(path, await this.#files.open(stored, { signal: this.#signal }), check);
-      this.#partials.delete(partial);
     }
     const stat = await this.#parts.fileSystem.stat(this.#target.place(path));
     // Whoever wrote to it in between has given it another time; then the next run compares.
@@ -410,11 +435,14 @@ class Sync {
 
   /** The same content on both sides: the disk gets the attributes that the bucket has. */
   async #adopt(path: string, stat: FileStat, stored: FileRecord): Promise<Decided> {
-    if (this.#target.hasAttributes(stored, stat) || this.#options.dryRun === true) {
+    // The times of folders are nobody's.
+    const modifiedNs = stat.type === "folder" ? this.#target.attributesOf(stored).modifiedNs : undefined;
+    if (this.#target.hasAttributes(stored, { ...stat, modifiedNs: modifiedNs ?? stat.modifiedNs })) {
       this.#outcome.sameCount++;
       return { outcome: this.#record(path, stat, stored.revision) };
     }
     this.#tell("download", path);
+    if (this.#options.dryRun === true) return { outcome: undefined };
     await this.#checkSeen(path, stat);
     await this.#target.setAttributes(path, stored);
     const now = await this.#parts.fileSystem.stat(this.#target.place(path));
@@ -479,6 +507,12 @@ class Sync {
     }
   }
 
+  /** Whether what is on the disk, as it was the last time, is an old version of the bucket. */
+  async #isOld(path: string, last: SyncRecord | undefined): Promise<boolean> {
+    const where = storedPath(this.#prefix, path);
+    return last !== undefined && hadVersion(this.#files, where, last.revision, this.#signal);
+  }
+
   async #deleteStored(path: string, stored: FileRecord): Promise<Decided> {
     this.#tell("deleteStored", path);
     if (this.#options.dryRun === true) return { outcome: undefined };
@@ -487,11 +521,12 @@ class Sync {
     return { outcome: committed.then(() => undefined) };
   }
 
-  async #deleteLocal(path: string, stat: FileStat): Promise<Decided> {
+  async #deleteLocal(path: string, stat: FileStat, last: SyncRecord | undefined): Promise<Decided> {
     if (stat.type === "folder") {
       this.#doomedFolders.push(path);
       return { outcome: undefined };
     }
+    if (!(await this.#isOld(path, last))) return this.#upload(path, stat, undefined);
     this.#tell("deleteLocal", path);
     if (this.#options.dryRun === true) return { outcome: undefined };
     await this.#checkSeen(path, stat);
@@ -514,10 +549,7 @@ class Sync {
         }
       }
     }
-    for (const place of this.#left) {
-      if (this.#options.dryRun === true || this.#partials.has(place)) continue;
-      await fileSystem.remove(place).catch(() => {});
-    }
+    if (this.#options.dryRun !== true) await this.#target.removeStale(this.#left);
     for (const { path, record } of this.#blocked) {
       if (this.#options.dryRun === true) continue;
       try {

@@ -58,10 +58,10 @@ test("a tree of this machine goes in, comes back the same, and is synchronised",
     assert.deepEqual(reports.take(), []);
     const got = await getTree(machine, files, "t", copy, { settings, verify: true });
     assert.deepEqual([got.newCount, got.changedCount], [0, 0]);
-    const outcome = await syncTree(machine, files, copy, "t", { label: "x" });
+    const outcome = await syncTree(machine, files, copy, "t", { label: "x", store: "s" });
     assert.deepEqual([outcome.uploadCount, outcome.downloadCount, outcome.conflictCount], [0, 0, 0]);
     await write(disk, `${copy}/zero`, "no longer");
-    assert.equal((await syncTree(machine, files, copy, "t", { label: "x" })).uploadCount, 1);
+    assert.equal((await syncTree(machine, files, copy, "t", { label: "x", store: "s" })).uploadCount, 1);
   } finally {
     await store.close();
     await rm(folder, { recursive: true, force: true });

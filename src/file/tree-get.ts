@@ -97,9 +97,8 @@ class TreeGet {
   readonly #extraFolders: string[] = [];
   /** Files and links whose place a folder has. */
   readonly #blocked: StoredEntry[] = [];
-  /** Files that Holdfast has left behind, and places of those that still are needed. */
+  /** Temporary files of runs that have died, or that still write: which, the time tells. */
   readonly #left: string[] = [];
-  readonly #partials = new Set<string>();
 
   constructor(parts: TreeParts, files: TreeSource, prefix: string, root: string, options: GetTreeOptions) {
     this.#parts = parts;
@@ -187,7 +186,7 @@ class TreeGet {
 
   async #decide({ path, local, stored, hidden }: Pair): Promise<void> {
     if (local?.type === "own") {
-      this.#left.push(path);
+      if (isTemporary(path)) this.#left.push(this.#target.place(path));
       return;
     }
     if (local?.type === "gap") {
@@ -315,13 +314,10 @@ class TreeGet {
       if (same) return this.#unchanged(path, record);
       return this.#account.done("changed", path, record.type === "file" ? record.size : 0);
     }
-    if (record.type === "link") await this.#target.writeLink(path, record);
-    else {
-      const partial = this.#target.partialOf(path, record);
-      this.#partials.add(partial);
-      await this.#target.writeFile(path, await this.#files.open(record, { signal: this.#signal }));
-      this.#partials.delete(partial);
-    }
+    // Of a link too, since opening it tells whether it can be trusted.
+    const opened = await this.#files.open(record, { signal: this.#signal });
+    if (opened.type === "link") await this.#target.writeLink(path, opened);
+    else await this.#target.writeFile(path, opened);
     this.#account.done(type, path);
   }
 
@@ -361,7 +357,7 @@ class TreeGet {
       for (const path of this.#extraFolders) this.#account.done("deleted", path);
       return;
     }
-    await this.#removeLeft();
+    await this.#target.removeStale(this.#left);
     for (const path of this.#extraFolders.toReversed()) {
       await this.#guarded(path, async () => {
         try {
@@ -387,15 +383,6 @@ class TreeGet {
       });
     }
     await this.#writeOne(path, record, undefined);
-  }
-
-  /** Partial files of other versions, of files that are whole by now, and of a run that was killed. */
-  async #removeLeft(): Promise<void> {
-    for (const path of this.#left) {
-      const place = this.#target.place(path);
-      if (this.#partials.has(place) || !isTemporary(path)) continue;
-      await this.#parts.fileSystem.remove(place).catch(() => {});
-    }
   }
 
   async #setFolders(): Promise<void> {

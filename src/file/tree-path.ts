@@ -43,7 +43,7 @@ export function unsafeReason(path: string): string | undefined {
   return undefined;
 }
 
-/** A file that is being fetched stands beside its place under a name that begins so; 32 hexadecimal digits follow. */
+/** A file that is being fetched stands beside its place under a name that begins so; see partial-file.ts. */
 export const partialPrefix = ".holdfast-partial-";
 /** What a folder had when it was last synchronised. */
 export const syncStateName = ".holdfast-sync";

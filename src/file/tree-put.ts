@@ -334,13 +334,14 @@ class TreePut {
     if (isLast) this.#linked.delete(inode);
     const { shared, stat: seen, changed } = await linked.read;
     // Its name may be of another file by now; then it is read for itself.
-    if (seen.inode !== stat.inode || seen.device !== stat.device) return this.#read(path);
-    const uploaded = shared.handle();
-    if (!isFirst) this.#account.read(stat.size);
+    const isSame = seen.inode === stat.inode && seen.device === stat.device;
+    const uploaded = isSame ? shared.handle() : undefined;
     if (isLast) {
       shared.end();
       this.#shared.delete(shared);
     }
+    if (uploaded === undefined) return this.#read(path);
+    if (!isFirst) this.#account.read(stat.size);
     return { uploaded, stat: seen, changed };
   }
 }

@@ -6,7 +6,7 @@
  * 2. A file has its name only when its bytes have been checked and its attributes are set. It replaces what was there
  *    atomically; a folder is replaced only when it is empty.
  *
- * After a crash there are files as they were or as they are to be, and beside them partial ones (`partialPrefix`): what is
+ * After a crash there are files as they were or as they are to be, and beside them partial ones (partial-file.ts): what is
  * in those is checked against the names of its chunks and used. Nothing is synced: after a power failure a file may have
  * its size and times and not its bytes; comparing contents finds that.
  */
@@ -15,8 +15,9 @@ import type { FileAttributes, FileStat, WritableFile } from "../base/index.ts";
 import { locateChunks } from "../blob/index.ts";
 import type { ChunkSettings } from "../blob/index.ts";
 import { contentOf } from "./file-reading.ts";
-import type { FileReading } from "./file-reading.ts";
+import type { FileReading, LastCheck } from "./file-reading.ts";
 import type { FileRecord } from "./file-record.ts";
+import { inFolder, isStale, PartialFiles } from "./partial-file.ts";
 import { nameChunk } from "./tree.ts";
 import type { TreeParts } from "./tree.ts";
 import { joinPath, namePart, parentPath, partialPrefix } from "./tree-path.ts";
@@ -31,9 +32,6 @@ export interface TargetOptions {
   readonly progress?: ((size: number, written: boolean) => void) | undefined;
 }
 
-/** Looks once more, right before a name is given; throws when it must not be. */
-export type LastCheck = () => Promise<void>;
-
 /** Files up to this size are written at once. */
 const smallSizeMax = 1_048_576;
 /** Zeros of so many bytes, at a multiple of it, become a hole. */
@@ -42,6 +40,14 @@ const blockSize = 4_096;
 const ownerBits = 0o6000;
 const fileMode = 0o644;
 const folderMode = 0o755;
+/** How often a file is begun anew when other runs take over what is written of it. */
+const attemptCountMax = 4;
+
+/** A partial file that is being filled. */
+interface Filling {
+  readonly place: string;
+  readonly file: WritableFile;
+}
 
 export class TreeTarget {
   readonly #parts: TreeParts;
@@ -49,9 +55,11 @@ export class TreeTarget {
   readonly #options: TargetOptions;
   /** Folders that are there. */
   readonly #folders = new Map<string, Promise<void>>();
+  readonly #partials: PartialFiles;
 
   constructor(parts: TreeParts, root: string, options: TargetOptions) {
     this.#parts = parts;
+    this.#partials = new PartialFiles(parts.fileSystem, parts.env.random);
     this.#root = root;
     this.#options = options;
   }
@@ -130,9 +138,8 @@ export class TreeTarget {
     const { size } = reading;
     const attributes = this.attributesOf(reading);
     if (size > smallSizeMax) return this.#writeLarge(path, reading, attributes, check);
-    const bytes = await reading.bytes({ signal: this.#options.signal });
-    await check?.();
-    await this.#parts.fileSystem.place(this.place(path), bytes, attributes);
+    const { signal } = this.#options;
+    await reading.place(this.#parts.pipeline, this.place(path), attributes, { signal, check });
     this.#options.progress?.(size, true);
   }
 
@@ -143,30 +150,56 @@ export class TreeTarget {
     check: LastCheck | undefined,
   ): Promise<void> {
     const { fileSystem } = this.#parts;
-    const partial = this.partialOf(path, reading);
-    const file = await fileSystem.create(partial);
-    try {
-      const start = await this.#found(file, reading);
-      if (start > 0) this.#options.progress?.(start, false);
-      await file.truncate(start);
-      let offset = start;
-      for await (const bytes of reading.stream({ start, signal: this.#options.signal })) {
-        await writeWithHoles(file, bytes, offset);
-        offset += bytes.length;
-        this.#options.progress?.(bytes.length, true);
+    const stem = this.partialOf(path, reading);
+    for (let attempt = 1; attempt <= attemptCountMax; attempt++) {
+      // Whoever has lost a file to another run does not take it back: one of them must get to the end.
+      const { place, file } = await this.#partials.open(stem, attempt === 1);
+      try {
+        if (!(await this.#fill({ place, file }, reading))) continue;
+      } finally {
+        await file.close();
       }
-      await file.truncate(offset);
-    } finally {
-      await file.close();
+      if ((await ifThere(fileSystem.setAttributes(place, attributes))) === "gone") {
+        this.#options.progress?.(-reading.size, false);
+        continue;
+      }
+      const size = (await fileSystem.stat(place))?.size;
+      if (size !== undefined && size !== reading.size) {
+        throw new HoldfastError("unavailable", `${place} was changed while it was written; get it again`);
+      }
+      await check?.();
+      if ((await ifThere(fileSystem.rename(place, this.place(path)))) === "done") return;
+      this.#options.progress?.(-reading.size, false);
     }
-    await fileSystem.setAttributes(partial, attributes);
-    await check?.();
-    await fileSystem.rename(partial, this.place(path));
+    throw new HoldfastError(
+      "exists",
+      `other runs write ${this.place(path)} too, and take over what is written of it; let one of them end`,
+    );
+  }
+
+  /** Writes all bytes. False when another run has taken over the file. */
+  async #fill({ place, file }: Filling, reading: FileReading): Promise<boolean> {
+    const { progress, signal } = this.#options;
+    // What is there must be written over, also where zeros belong, and is not cut off: who had it may still be writing.
+    const { size: usedEnd } = await file.stat();
+    const start = await this.#found(file, usedEnd, reading);
+    if (start > 0) progress?.(start, false);
+    let offset = start;
+    for await (const bytes of reading.stream({ start, signal })) {
+      if ((await this.#parts.fileSystem.stat(place)) === undefined) {
+        progress?.(-offset, false);
+        return false;
+      }
+      await writeWithHoles(file, bytes, offset, usedEnd);
+      offset += bytes.length;
+      progress?.(bytes.length, true);
+    }
+    await file.truncate(offset);
+    return true;
   }
 
   /** Up to where a partial file has the right bytes. */
-  async #found(file: WritableFile, { stored: { content } }: FileReading): Promise<number> {
-    const { size } = await file.stat();
+  async #found(file: WritableFile, size: number, { stored: { content } }: FileReading): Promise<number> {
     if (size === 0 || content.hash.length === 0) return 0;
     const { chunks, pipeline } = this.#parts;
     const { signal, settings } = this.#options;
@@ -188,9 +221,8 @@ export class TreeTarget {
   async writeLink(path: string, record: FileRecord, check?: LastCheck): Promise<void> {
     await this.ensureFolder(parentPath(path));
     const { fileSystem } = this.#parts;
-    const partial = this.partialOf(path, record);
-    await this.#clear(partial);
-    await fileSystem.makeLink(partial, record.target ?? "");
+    const partial = this.#partials.name(this.partialOf(path, record));
+    await inFolder(partial, () => fileSystem.makeLink(partial, record.target ?? ""));
     try {
       await this.#setLinkAttributes(partial, record);
       await check?.();
@@ -213,22 +245,25 @@ export class TreeTarget {
   async linkTo(path: string, existing: string, record: FileRecord): Promise<boolean> {
     await this.ensureFolder(parentPath(path));
     const { fileSystem } = this.#parts;
-    const partial = this.partialOf(path, record);
-    await this.#clear(partial);
+    const partial = this.#partials.name(this.partialOf(path, record));
     try {
       await fileSystem.linkFile(this.place(existing), partial);
     } catch (error) {
       if (error instanceof HoldfastError && ["denied", "invalid", "unavailable"].includes(error.code)) return false;
       throw error;
     }
-    await fileSystem.rename(partial, this.place(path));
+    try {
+      await fileSystem.rename(partial, this.place(path));
+    } catch (error) {
+      await this.#clear(partial);
+      throw error;
+    }
     return true;
   }
 
   async #clear(place: string): Promise<void> {
-    await this.#parts.fileSystem.remove(place).catch((error: unknown) => {
-      if (!(error instanceof HoldfastError) || error.code !== "notFound") throw error;
-    });
+    // The failure that counts is the one before.
+    await this.#parts.fileSystem.remove(place).catch(() => {});
   }
 
   /** Whether what is there differs from the record in nothing that `setAttributes` sets. */
@@ -257,7 +292,20 @@ export class TreeTarget {
     return { mode, uid, gid, modifiedNs };
   }
 
-  /** Where a file stands until it is whole: the same place for the same bytes. */
+  /**
+   * Removes what runs that have died, or stand still for very long, have left: of these places, and of the folders where this
+   * run has looked for something to go on with. A run that lives loses nothing but what it has written of one file.
+   */
+  async removeStale(places: readonly string[]): Promise<void> {
+    const { fileSystem, env } = this.#parts;
+    const nowMs = env.clock.wallMs();
+    for (const place of new Set([...places, ...(await this.#partials.stale(nowMs))])) {
+      const stat = await fileSystem.stat(place).catch(() => undefined);
+      if (stat !== undefined && isStale(stat, nowMs)) await this.#clear(place);
+    }
+  }
+
+  /** What the names begin with under which a file stands until it is whole: the same for the same bytes at one place. */
   partialOf(path: string, record: FileRecord): string {
     const name = utf8Encode(`${namePart(path)}\0${record.hash}\0${record.target ?? ""}`);
     const digest = toHex(this.#parts.env.digest.sha256(name)).slice(0, 32);
@@ -269,12 +317,23 @@ export function notFolder(path: string): HoldfastError {
   return new HoldfastError("invalid", `${path} is no folder; name one, or a place for a new one`);
 }
 
-/** Writes what is not zero; the file must have nothing there. */
-async function writeWithHoles(file: WritableFile, bytes: Uint8Array, offset: number): Promise<void> {
+/** `gone` when the file that it is about is not there. */
+async function ifThere(change: Promise<void>): Promise<"done" | "gone"> {
+  try {
+    await change;
+    return "done";
+  } catch (error) {
+    if (error instanceof HoldfastError && error.code === "notFound") return "gone";
+    throw error;
+  }
+}
+
+/** Writes what is not zero, and before `usedEnd`, up to where the file has had something, all of it. */
+async function writeWithHoles(file: WritableFile, bytes: Uint8Array, offset: number, usedEnd: number): Promise<void> {
   let start = 0;
   for (let at = 0; at < bytes.length;) {
     const end = Math.min(bytes.length, at + blockSize - ((offset + at) % blockSize));
-    if (end - at === blockSize && isZero(bytes, at, end)) {
+    if (end - at === blockSize && offset + at >= usedEnd && isZero(bytes, at, end)) {
       if (at > start) await file.write(bytes.subarray(start, at), offset + start);
       start = end;
     }

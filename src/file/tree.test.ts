@@ -228,7 +228,7 @@ test("a large file is continued from the chunks that are there", async () => {
   disk.before = undefined;
   const names = (await disk.list("/copy")).map(({ name }) => name);
   assert.equal(names.length, 1);
-  assert.match(names[0] ?? "", /^\.holdfast-partial-[0-9a-f]{32}$/);
+  assert.match(names[0] ?? "", /^\.holdfast-partial-[0-9a-f]{32}-[0-9a-f]{16}$/);
   const partial = `/copy/${names[0]}`;
   const size = (await disk.stat(partial))?.size ?? 0;
   assert.ok(size > 1_000_000 && size < 9_000_000);

@@ -1,5 +1,5 @@
 /** What putting, getting and synchronising whole trees share: parts, progress, what is reported of single paths. */
-import { HoldfastError, readUint32BE, utf8Encode } from "../base/index.ts";
+import { equalBytes, HoldfastError, readUint32BE, utf8Encode } from "../base/index.ts";
 import type { Digest, FileStat, FileSystem } from "../base/index.ts";
 import type { ChunkSettings, ChunkSink, Content } from "../blob/index.ts";
 import type { FileContent } from "../view/index.ts";
@@ -229,9 +229,5 @@ export async function nameChunk(
 /** Whether two contents of one bucket are the same bytes. False also where they were cut in other ways. */
 export function sameContent(a: Content, b: Content): boolean {
   if (a.size !== b.size || a.depth !== b.depth) return false;
-  return sameBytes(a.hash, b.hash) && sameBytes(a.inline ?? a.hash, b.inline ?? b.hash);
-}
-
-function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
-  return a.length === b.length && a.every((byte, index) => byte === b[index]);
+  return equalBytes(a.hash, b.hash) && equalBytes(a.inline ?? a.hash, b.inline ?? b.hash);
 }

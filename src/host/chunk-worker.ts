@@ -1,5 +1,6 @@
 /**
- * A thread of a `WorkerPipeline`: reads files, cuts, hashes, compresses, encrypts, and opens blobs. What is to be done
+ * A thread of a `WorkerPipeline`: reads files, cuts, hashes, compresses, encrypts, opens
+ * blobs, and writes small files. What is to be done
  * comes by `pipeline-protocol.ts`; a thread knows nothing of sinks and stores.
  */
 import { readlinkSync } from "node:fs";
@@ -9,6 +10,8 @@ import { assert } from "../base/index.ts";
 import { ChunkWorkshop } from "./chunk-workshop.ts";
 import { NodeCipher } from "./cipher.ts";
 import { NodeDigest } from "./digest.ts";
+import { FilePlacer } from "./file-placing.ts";
+import { FileTimes } from "./file-times.ts";
 import type { ToThread } from "./pipeline-protocol.ts";
 
 /** As the system counts it: a tenth of the time of others where there is not enough for all. */
@@ -20,6 +23,7 @@ const { compressionLevel } = workerData as { readonly compressionLevel: number }
 const workshop = new ChunkWorkshop({
   digest: new NodeDigest({ compressionLevel }),
   cipher: new NodeCipher(),
+  placer: new FilePlacer(new FileTimes()),
   send: (messages, handOver) => port.postMessage(messages, handOver),
 });
 port.on("message", (messages: readonly ToThread[]) => workshop.receive(messages));

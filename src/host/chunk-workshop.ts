@@ -9,14 +9,15 @@
  * 3. What was told is held until the pipeline releases it, whatever becomes of the content: another thread may be working
  *    on it. What was not told goes with the content.
  */
-import { ChunkCiphers, ChunkMaker, openChunk } from "../blob/index.ts";
+import { ChunkCiphers, ChunkMaker, openChunk, openGathered } from "../blob/index.ts";
 import type { MadeChunk } from "../blob/index.ts";
 import { concatBytes, emptyBytes } from "../base/index.ts";
 import type { Cipher, Digest } from "../base/index.ts";
 import type { ChunkJob, JobOutput } from "./chunk-job.ts";
 import { FileJob } from "./file-job.ts";
+import type { FilePlacer } from "./file-placing.ts";
 import { failureOf, handOverSizeMin, owned } from "./pipeline-protocol.ts";
-import type { FromThread, Id, MadeBlob, ToThread } from "./pipeline-protocol.ts";
+import type { FromThread, Id, MadeBlob, ReadFile, ToThread } from "./pipeline-protocol.ts";
 import { Slabs } from "./slabs.ts";
 import { StreamJob } from "./stream-job.ts";
 
@@ -26,6 +27,8 @@ const heldSizeMax = 8_388_608;
 const batchCountMax = 64;
 const batchSizeMax = 2_097_152;
 const largeCountMax = 2;
+/** A content of one chunk up to this size is made without asking whether it is wanted: that costs more. */
+const smallSizeMax = 65_536;
 /** How long the loop does not listen. */
 const sliceMs = 3;
 
@@ -36,6 +39,8 @@ interface Entry {
   /** Named and not told. */
   batch: MadeChunk[];
   batchSize: number;
+  /** Bytes read or taken, and not told. */
+  progressSize: number;
   queued: boolean;
   isLarge: boolean;
 }
@@ -58,12 +63,14 @@ interface Making {
 export interface WorkshopOptions {
   readonly digest: Digest;
   readonly cipher: Cipher;
+  readonly placer: FilePlacer;
   readonly send: (messages: readonly FromThread[], handOver: ArrayBuffer[]) => void;
 }
 
 export class ChunkWorkshop {
   readonly #digest: Digest;
   readonly #ciphers: ChunkCiphers;
+  readonly #placer: FilePlacer;
   readonly #send: WorkshopOptions["send"];
   readonly #slabs = new Slabs();
   readonly #makers = new Map<Id, ChunkMaker>();
@@ -77,12 +84,15 @@ export class ChunkWorkshop {
   #heldSize = 0;
   #largeCount = 0;
   #running = false;
+  /** Files written since the last message. */
+  #placed: Id[] = [];
   #messages: FromThread[] = [];
   #handOver: ArrayBuffer[] = [];
 
-  constructor({ digest, cipher, send }: WorkshopOptions) {
+  constructor({ digest, cipher, placer, send }: WorkshopOptions) {
     this.#digest = digest;
     this.#ciphers = new ChunkCiphers(cipher);
+    this.#placer = placer;
     this.#send = send;
   }
 
@@ -129,6 +139,8 @@ export class ChunkWorkshop {
         return this.#release(message.batch);
       case "open":
         return this.#open(message);
+      case "place":
+        void this.#place(message);
     }
   }
 
@@ -139,18 +151,14 @@ export class ChunkWorkshop {
     const id = message.content;
     const output: JobOutput = {
       chunk: (bytes) => this.#chunk(entry, bytes),
-      progress: (size) => this.#say({ type: "progress", content: id, size }),
-      end: (inline, file) => {
-        if (entry.batch.length > 0) this.#tell(entry);
-        const all = inline && { size: inline.length, bytes: owned(maker.inline(inline)) };
-        this.#say({ type: "end", content: id, inline: all, file });
-      },
+      progress: (size) => (entry.progressSize += size),
+      end: (inline, file) => this.#end(entry, inline, file),
     };
     const job =
       message.type === "file"
         ? new FileJob(message.path, maker, output, this.#slabs, () => this.#admit(entry))
         : new StreamJob(maker, output);
-    const entry: Entry = { id, job, maker, batch: [], batchSize: 0, queued: false, isLarge: false };
+    const entry: Entry = { id, job, maker, batch: [], batchSize: 0, progressSize: 0, queued: false, isLarge: false };
     this.#entries.set(id, entry);
     this.#enqueue(entry);
   }
@@ -205,6 +213,7 @@ export class ChunkWorkshop {
     if (this.#entries.get(entry.id) !== entry) return true;
     try {
       const state = entry.job.step();
+      if (state !== "ended") this.#tellProgress(entry);
       if (state === "again") this.#enqueue(entry);
       else if (state === "deferred") this.#deferred.push(entry);
       else if (state === "ended") this.#close(entry);
@@ -222,6 +231,31 @@ export class ChunkWorkshop {
     entry.batchSize += chunk.content.length;
     this.#heldSize += chunk.content.length;
     if (entry.batch.length >= batchCountMax || entry.batchSize >= batchSizeMax) this.#tell(entry);
+  }
+
+  /** The last of a content. */
+  #end(entry: Entry, inline: Uint8Array | undefined, file: ReadFile | undefined): void {
+    const { id: content, maker, batch } = entry;
+    const [chunk] = batch;
+    // All of it is here: had there been chunks before, or bytes, they would have been told.
+    if (chunk !== undefined && batch.length === 1 && chunk.size <= smallSizeMax && entry.progressSize === chunk.size) {
+      const { bytes, ...rest } = maker.store(chunk);
+      this.#drop(batch, entry.batchSize);
+      entry.batch = [];
+      entry.batchSize = 0;
+      const blob = { ...rest, bytes: owned(bytes) };
+      return this.#say({ type: "small", content, hash: owned(chunk.hash), blob, size: chunk.size, file }, blob.bytes);
+    }
+    this.#tellProgress(entry);
+    if (batch.length > 0) this.#tell(entry);
+    const all = inline && { size: inline.length, bytes: owned(maker.inline(inline)) };
+    this.#say({ type: "end", content, inline: all, file });
+  }
+
+  #tellProgress(entry: Entry): void {
+    if (entry.progressSize === 0) return;
+    this.#say({ type: "progress", content: entry.id, size: entry.progressSize });
+    entry.progressSize = 0;
   }
 
   /** Tells what was named. */
@@ -300,8 +334,19 @@ export class ChunkWorkshop {
       const bytes = opened.byteLength === opened.buffer.byteLength ? opened : owned(opened);
       this.#say({ type: "opened", call, bytes }, bytes);
     } catch (error) {
-      this.#say({ type: "unopened", call, failure: failureOf(error) });
+      this.#say({ type: "refused", call, failure: failureOf(error) });
     }
+  }
+
+  async #place({ call, path, content, attributes, key }: Extract<ToThread, { readonly type: "place" }>): Promise<void> {
+    try {
+      const bytes = openGathered(this.#digest, this.#ciphers, content, key);
+      await this.#placer.place(path, bytes, attributes);
+      this.#placed.push(call);
+    } catch (error) {
+      this.#say({ type: "refused", call, failure: failureOf(error) });
+    }
+    this.#wake();
   }
 
   #say(message: FromThread, bytes?: Uint8Array): void {
@@ -310,6 +355,10 @@ export class ChunkWorkshop {
   }
 
   #flush(): void {
+    if (this.#placed.length > 0) {
+      this.#messages.push({ type: "placed", calls: this.#placed });
+      this.#placed = [];
+    }
     if (this.#messages.length === 0) return;
     const [messages, handOver] = [this.#messages, this.#handOver];
     this.#messages = [];

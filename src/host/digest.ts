@@ -17,10 +17,10 @@ export interface NodeDigestOptions {
 const chunkSizeMax = 1_048_576;
 
 export class NodeDigest implements Digest {
-  readonly #compression: ZstdOptions;
+  readonly #params: ZstdOptions["params"];
 
   constructor({ compressionLevel = 3 }: NodeDigestOptions = {}) {
-    this.#compression = { params: { [constants.ZSTD_c_compressionLevel]: compressionLevel } };
+    this.#params = { [constants.ZSTD_c_compressionLevel]: compressionLevel };
   }
 
   sha256(bytes: Uint8Array): Uint8Array {
@@ -34,7 +34,10 @@ export class NodeDigest implements Digest {
   }
 
   compress(bytes: Uint8Array): Uint8Array {
-    return plain(zstdCompressSync(bytes, this.#compression));
+    // One step, for which there is always room: faster than many, and Node.js puts an empty frame behind one that fills
+    // its last step to the byte.
+    const chunkSize = bytes.length + (bytes.length >>> 7) + 512;
+    return plain(zstdCompressSync(bytes, { chunkSize, pledgedSrcSize: bytes.length, params: this.#params }));
   }
 
   decompress(bytes: Uint8Array, sizeMax: number): Uint8Array {

@@ -46,3 +46,9 @@ export function diskError(error: unknown, action: string, path: string): Holdfas
     cause: error,
   });
 }
+
+/** Nothing has the name. */
+export function isAbsence(error: unknown): boolean {
+  const code = systemCode(error);
+  return code === "ENOENT" || code === "ENOTDIR";
+}

@@ -25,8 +25,10 @@ const { O_NOFOLLOW, O_NONBLOCK, O_RDONLY } = fs.constants;
 interface Opened {
   readonly descriptor: number;
   readonly stat: FileStat;
-  /** Of a large file the second. */
-  readonly cutter: ChunkCutter | SlabCutter;
+  /** Of a large file the second; of a small one none until there is something to cut. */
+  cutter: ChunkCutter | SlabCutter | undefined;
+  /** All bytes of a file that is shorter than any chunk that is cut. */
+  rest: Uint8Array;
 }
 
 export class FileJob implements ChunkJob {
@@ -52,7 +54,7 @@ export class FileJob implements ChunkJob {
     this.#opened ??= this.#open();
     if (this.#opened === undefined) return "deferred";
     const { stat, cutter } = this.#opened;
-    const isEnd = cutter instanceof SlabCutter ? this.#readPiece(cutter) : this.#readSmall(cutter);
+    const isEnd = cutter instanceof SlabCutter ? this.#readPiece(cutter) : this.#readSmall(this.#opened, cutter);
     if (!isEnd && this.#offset <= stat.size + growthMax) return "again";
     this.#end(this.#opened);
     return "ended";
@@ -79,9 +81,9 @@ export class FileJob implements ChunkJob {
       if (stat.type !== "file") {
         throw new HoldfastError("invalid", `cannot open ${quoted(this.#path)}: it is no plain file`);
       }
-      const chunker = this.#maker.chunker();
-      if (stat.size <= smallSizeMax) return { descriptor, stat, cutter: new ChunkCutter(chunker) };
-      if (this.#admit()) return { descriptor, stat, cutter: new SlabCutter(chunker, this.#slabs) };
+      const opened = { descriptor, stat, cutter: undefined, rest: emptyBytes };
+      if (stat.size <= smallSizeMax) return opened;
+      if (this.#admit()) return { ...opened, cutter: new SlabCutter(this.#maker.chunker(), this.#slabs) };
     } catch (error) {
       fs.closeSync(descriptor);
       throw error;
@@ -99,14 +101,21 @@ export class FileJob implements ChunkJob {
   }
 
   /** All of the file, unless it has become longer; whether that was the end. */
-  #readSmall(cutter: ChunkCutter): boolean {
+  #readSmall(opened: Opened, cutter: ChunkCutter | undefined): boolean {
     // One byte more than it has: coming back without it says that the file has ended.
-    const size = this.#offset === 0 ? (this.#opened?.stat.size ?? 0) + 1 : smallSizeMax;
+    const size = this.#offset === 0 ? opened.stat.size + 1 : smallSizeMax;
     const { buffer, byteOffset } = Buffer.allocUnsafe(size);
     const bytes = new Uint8Array(buffer, byteOffset, size);
     const filled = this.#read(bytes);
-    for (const chunk of cutter.push(bytes.subarray(0, filled))) this.#chunk(chunk);
-    return filled < size;
+    const isEnd = filled < size;
+    if (isEnd && cutter === undefined && filled < this.#maker.sizeMin) {
+      opened.rest = bytes.subarray(0, filled);
+      return true;
+    }
+    const own = cutter ?? new ChunkCutter(this.#maker.chunker());
+    opened.cutter = own;
+    for (const chunk of own.push(bytes.subarray(0, filled))) this.#chunk(chunk);
+    return isEnd;
   }
 
   /** The next piece of a large file; whether it was the last. */
@@ -136,8 +145,8 @@ export class FileJob implements ChunkJob {
     return filled;
   }
 
-  #end({ descriptor, stat, cutter }: Opened): void {
-    const rest = cutter.end() ?? emptyBytes;
+  #end({ descriptor, stat, cutter, ...opened }: Opened): void {
+    const rest = cutter === undefined ? opened.rest : (cutter.end() ?? emptyBytes);
     const isInline = !this.#hasChunks && rest.length <= limits.inlineFileSizeMax;
     if (!isInline && rest.length > 0) this.#chunk(rest);
     const changed = this.#offset !== stat.size || !isSame(stat, this.#look(descriptor));

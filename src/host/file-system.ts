@@ -6,27 +6,25 @@
  *    link, or anything that is not a plain file, is refused, and does not wait for the other end of a pipe.
  * 3. A file whose owner cannot be set does not get the bits that would let others act as the owner.
  *
- * A process that dies in `place` leaves a file whose name begins with `temporaryPrefix`.
- *
  * The callback interface of `node:fs` is used where there are calls for each of 100,000 files: it costs the event loop a
  * quarter of what promises cost. `list` asks for a few hundred at a time, so that no turn takes long.
  */
-import { randomBytes } from "node:crypto";
 import * as fs from "node:fs";
-import { HoldfastError, pathText, temporaryPrefix } from "../base/index.ts";
+import { HoldfastError, pathText } from "../base/index.ts";
 import type { FileAttributes, FileStat, FileSystem, FolderEntry, OpenedFile, WritableFile } from "../base/index.ts";
-import { systemCode } from "./disk-error.ts";
+import { isAbsence, systemCode } from "./disk-error.ts";
 import { fileError, openError, placeOf, quoted } from "./file-error.ts";
 import { FileTimes } from "./file-times.ts";
 import type { FileTimesOptions } from "./file-times.ts";
+import { Looks } from "./looks.ts";
+import { FilePlacer } from "./file-placing.ts";
 import { fileStat } from "./file-stat.ts";
 import { NodeOpenedFile } from "./opened-file.ts";
 
 /** Names whose attributes are asked for at once: together they take the event loop about a millisecond. */
 const listBatchCount = 256;
 
-const { O_CREAT, O_DIRECTORY, O_EXCL, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_RDWR, O_WRONLY, S_IFLNK, S_IFMT, S_IFREG } =
-  fs.constants;
+const { O_CREAT, O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_RDWR, S_IFLNK, S_IFMT, S_IFREG } = fs.constants;
 const specialBits = 0o6000;
 
 type Place = string | Buffer;
@@ -34,12 +32,12 @@ type Done<T> = (error: Error | null, value?: T) => void;
 
 export class NodeFileSystem implements FileSystem {
   readonly #times: FileTimes;
-  /** Begins the names that this one gives, so that two processes in one folder never meet. */
-  readonly #temporary = `${temporaryPrefix}${randomBytes(8).toString("hex")}-`;
-  #temporaryCount = 0;
+  readonly #placer: FilePlacer;
+  readonly #looks = new Looks();
 
   constructor(options: FileTimesOptions = {}) {
     this.#times = new FileTimes(options);
+    this.#placer = new FilePlacer(this.#times);
   }
 
   stat(path: string): Promise<FileStat | undefined> {
@@ -57,7 +55,7 @@ export class NodeFileSystem implements FileSystem {
     names.sort();
     const entries: FolderEntry[] = [];
     for (let from = 0; from < names.length; from += listBatchCount) {
-      for (const entry of await statAll(path, names.slice(from, from + listBatchCount))) entries.push(entry);
+      for (const entry of await this.#looks.all(path, names.slice(from, from + listBatchCount))) entries.push(entry);
     }
     return entries;
   }
@@ -76,19 +74,9 @@ export class NodeFileSystem implements FileSystem {
     return openFile(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK, "exists");
   }
 
-  async place(path: string, bytes: Uint8Array, attributes: FileAttributes): Promise<void> {
-    const folder = path.slice(0, path.lastIndexOf("/") + 1);
-    const temporary = `${folder}${this.#temporary}${this.#temporaryCount++}`;
-    await write(temporary, path, bytes);
-    try {
-      await this.#setAttributes(temporary, path, S_IFREG, attributes);
-      await this.rename(temporary, path);
-    } catch (error) {
-      fs.unlink(placeOf(temporary), () => {
-        // The failure that counts is the one before.
-      });
-      throw error;
-    }
+  /** With calls that wait for the system. Who has many files to write gives them to `ChunkPipeline.place`. */
+  place(path: string, bytes: Uint8Array, attributes: FileAttributes): Promise<void> {
+    return this.#placer.place(path, bytes, attributes);
   }
 
   async makeFolder(path: string, mode: number): Promise<void> {
@@ -112,7 +100,7 @@ export class NodeFileSystem implements FileSystem {
       const stats = await call<fs.Stats>("look at", path, (place, done) => fs.lstat(place, done));
       kind = stats.mode & S_IFMT;
     }
-    await this.#setAttributes(path, path, kind, attributes);
+    await this.#setAttributes(path, kind, attributes);
   }
 
   rename(from: string, to: string): Promise<void> {
@@ -140,16 +128,16 @@ export class NodeFileSystem implements FileSystem {
     }
   }
 
-  /** `name` is what messages call it. The owner comes first: the system takes bits of the mode away with the owner. */
-  async #setAttributes(path: string, name: string, kind: number, attributes: FileAttributes): Promise<void> {
+  /** The owner comes first: the system takes bits of the mode away with the owner. */
+  async #setAttributes(path: string, kind: number, attributes: FileAttributes): Promise<void> {
     const { mode, uid, gid, modifiedNs } = attributes;
     let allowed = 0o7777;
-    if ((uid ?? gid) !== undefined && !(await setOwner(path, name, uid, gid))) allowed &= ~specialBits;
+    if ((uid ?? gid) !== undefined && !(await setOwner(path, uid, gid))) allowed &= ~specialBits;
     if (mode !== undefined && kind !== S_IFLNK) {
-      await call<void>("set the permissions of", name, (_, done) => fs.chmod(placeOf(path), mode & allowed, done));
+      await call<void>("set the permissions of", path, (place, done) => fs.chmod(place, mode & allowed, done));
     }
     if (modifiedNs !== undefined) {
-      await call<void>("set the times of", name, (_, done) => this.#times.set(placeOf(path), modifiedNs, done));
+      await call<void>("set the times of", path, (place, done) => this.#times.set(place, modifiedNs, done));
     }
   }
 }
@@ -166,33 +154,6 @@ function call<T>(action: string, path: string, run: (place: Place, done: Done<T>
     } catch (error) {
       // Node.js refuses what it sees itself, such as a NUL in a path, in the call.
       failed(error);
-    }
-  });
-}
-
-function isAbsence(error: unknown): boolean {
-  const code = systemCode(error);
-  return code === "ENOENT" || code === "ENOTDIR";
-}
-
-/** The entries of a folder with these names, whose characters are bytes. */
-function statAll(path: string, names: readonly string[]): Promise<FolderEntry[]> {
-  const folder = path.endsWith("/") ? path : `${path}/`;
-  const plainFolder = folder.isWellFormed();
-  const entries: (FolderEntry | undefined)[] = Array.from({ length: names.length });
-  return new Promise((resolve, reject) => {
-    let left = names.length;
-    for (const [index, bytes] of names.entries()) {
-      // oxlint-disable-next-line no-control-regex
-      const plain = /^[\u0000-\u007f]*$/.test(bytes);
-      const name = plain ? bytes : pathText(Buffer.from(bytes, "latin1"));
-      const place = plain && plainFolder ? folder + name : placeOf(folder + name);
-      fs.lstat(place, { bigint: true }, (error, stats) => {
-        if (error === null) entries[index] = { name, stat: fileStat(stats) };
-        else if (!isAbsence(error)) reject(fileError(error, "look at", folder + name));
-        left--;
-        if (left === 0) resolve(entries.filter((entry) => entry !== undefined));
-      });
     }
   });
 }
@@ -216,35 +177,12 @@ async function openFile(path: string, flags: number, link: "invalid" | "exists")
   }
 }
 
-/** Writes a new file. `name` is what messages call it. */
-async function write(path: string, name: string, bytes: Uint8Array): Promise<void> {
-  const flags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW;
-  const descriptor = await call<number>("create", name, (_, done) => fs.open(placeOf(path), flags, 0o600, done));
-  try {
-    for (let written = 0; written < bytes.length;) {
-      written += await call<number>("write", name, (_, done) =>
-        fs.write(descriptor, bytes, written, bytes.length - written, written, done),
-      );
-    }
-  } catch (error) {
-    fs.close(descriptor, () => fs.unlink(placeOf(path), () => {}));
-    throw error;
-  }
-  // Some file systems say only now that a write failed.
-  await call<void>("write", name, (_, done) => fs.close(descriptor, done));
-}
-
 /** Whether the owner is now as asked for. */
-async function setOwner(
-  path: string,
-  name: string,
-  uid: number | undefined,
-  gid: number | undefined,
-): Promise<boolean> {
+async function setOwner(path: string, uid: number | undefined, gid: number | undefined): Promise<boolean> {
   if (process.platform === "win32") return true;
-  return call<boolean>("set the owner of", name, (_, done) => {
+  return call<boolean>("set the owner of", path, (place, done) => {
     // -1 leaves it as it is, which Node.js wants as an unsigned number.
-    fs.lchown(placeOf(path), uid ?? 0xffffffff, gid ?? 0xffffffff, (error) => {
+    fs.lchown(place, uid ?? 0xffffffff, gid ?? 0xffffffff, (error) => {
       if (error === null) done(null, true);
       // EINVAL: an owner that does not exist where this process lives (user namespaces).
       else if (systemCode(error) === "EPERM" || systemCode(error) === "EINVAL") done(null, false);

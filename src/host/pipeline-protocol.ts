@@ -14,10 +14,10 @@
  * passed over. A batch that was told is held until the pipeline releases it, however the content ends.
  */
 import { HoldfastError, isErrorCode } from "../base/index.ts";
-import type { FileStat } from "../base/index.ts";
-import type { ChunkSettings, StoredBlob } from "../blob/index.ts";
+import type { FileAttributes, FileStat } from "../base/index.ts";
+import type { ChunkSettings, GatheredContent, StoredBlob } from "../blob/index.ts";
 
-/** Numbers a content, a batch or a call of `open`; each thread of a pipeline has its own numbers for batches. */
+/** Numbers a content, a batch or a call of `open` or `place`; each thread of a pipeline has its own numbers for batches. */
 export type Id = number;
 
 export type ToThread =
@@ -36,6 +36,14 @@ export type ToThread =
       readonly call: Id;
       readonly hash: Uint8Array;
       readonly blob: StoredBlob;
+      readonly key: Uint8Array | undefined;
+    }
+  | {
+      readonly type: "place";
+      readonly call: Id;
+      readonly path: string;
+      readonly content: GatheredContent;
+      readonly attributes: FileAttributes;
       readonly key: Uint8Array | undefined;
     };
 
@@ -60,9 +68,22 @@ export type FromThread =
       readonly inline: InlineBytes | undefined;
       readonly file: ReadFile | undefined;
     }
+  /** A small file, all at once: the name and the stored form of its only chunk, made on the chance that it is wanted. */
+  | {
+      readonly type: "small";
+      readonly content: Id;
+      readonly hash: Uint8Array;
+      readonly blob: StoredBlob;
+      /** Of the content, and as `progress`. */
+      readonly size: number;
+      readonly file: ReadFile | undefined;
+    }
   | { readonly type: "failed"; readonly content: Id; readonly failure: Failure }
   | { readonly type: "opened"; readonly call: Id; readonly bytes: Uint8Array }
-  | { readonly type: "unopened"; readonly call: Id; readonly failure: Failure };
+  /** Many at once: so many files are written by then. */
+  | { readonly type: "placed"; readonly calls: readonly Id[] }
+  /** Of `open` and `place`. */
+  | { readonly type: "refused"; readonly call: Id; readonly failure: Failure };
 
 export interface MadeBlob {
   readonly size: number;

@@ -6,9 +6,9 @@
  * 3. What is said in one turn of the event loop goes as one message.
  */
 import { Worker } from "node:worker_threads";
-import { deferred, equalBytes, HoldfastError } from "../base/index.ts";
-import type { Deferred } from "../base/index.ts";
-import type { ChunkSettings, Hash, StoredBlob } from "../blob/index.ts";
+import { deferred, emptyBytes, equalBytes, HoldfastError } from "../base/index.ts";
+import type { Deferred, FileAttributes } from "../base/index.ts";
+import type { ChunkSettings, GatheredContent, Hash, StoredBlob } from "../blob/index.ts";
 import type { ContentCall } from "./content-call.ts";
 import { failureError, handOverSizeMin, owned } from "./pipeline-protocol.ts";
 import type { FromThread, Id, ToThread } from "./pipeline-protocol.ts";
@@ -37,7 +37,8 @@ export class PipelineThread {
   readonly #helper: ThreadOptions["helper"];
   readonly #contents = new Map<Id, ContentCall>();
   readonly #makes = new Map<Id, Deferred<readonly StoredBlob[]>>();
-  readonly #opens = new Map<Id, Deferred<Uint8Array>>();
+  /** Of `open` and `place`. */
+  readonly #calls = new Map<Id, Deferred<Uint8Array>>();
   /** The ones used last come last. */
   readonly #settings: { readonly id: Id; readonly settings: ChunkSettings }[] = [];
   #idCount = 0;
@@ -68,7 +69,7 @@ export class PipelineThread {
 
   /** Contents and blobs that it works on. */
   get load(): number {
-    return this.#contents.size + this.#opens.size + this.#makes.size;
+    return this.#contents.size + this.#calls.size + this.#makes.size;
   }
 
   /** Whether it has nothing to do but a little help. */
@@ -101,21 +102,39 @@ export class PipelineThread {
     this.#say({ type: "end", content });
   }
 
-  async open(hash: Hash, blob: StoredBlob, key: Uint8Array | undefined): Promise<Uint8Array> {
+  open(hash: Hash, blob: StoredBlob, key: Uint8Array | undefined): Promise<Uint8Array> {
+    const own = ownBlob(blob);
+    return this.#call({ type: "open", hash: owned(hash), blob: own, key: key && owned(key) }, own.bytes);
+  }
+
+  async place(
+    path: string,
+    { size, inline, chunks }: GatheredContent,
+    attributes: FileAttributes,
+    key: Uint8Array | undefined,
+  ): Promise<void> {
+    const content = {
+      size,
+      inline: inline && owned(inline),
+      chunks: chunks.map((chunk) => ({ hash: owned(chunk.hash), size: chunk.size, blob: ownBlob(chunk.blob) })),
+    };
+    await this.#call({ type: "place", path, content, attributes, key: key && owned(key) });
+  }
+
+  async #call(
+    what: Without<Extract<ToThread, { readonly type: "open" | "place" }>, "call">,
+    handOver?: Uint8Array<ArrayBuffer>,
+  ): Promise<Uint8Array> {
     const call = ++this.#idCount;
-    const opened = deferred<Uint8Array>();
-    this.#opens.set(call, opened);
+    const answer = deferred<Uint8Array>();
+    if (this.#isDead) answer.reject(dead());
+    this.#calls.set(call, answer);
     this.#worker.ref();
-    const bytes = owned(blob.bytes);
-    const { size, compressed } = blob;
-    this.#say(
-      { type: "open", call, hash: owned(hash), blob: { size, compressed, bytes }, key: key && owned(key) },
-      bytes,
-    );
+    this.#say({ ...what, call }, handOver);
     try {
-      return await opened.promise;
+      return await answer.promise;
     } finally {
-      this.#opens.delete(call);
+      this.#calls.delete(call);
       this.#rest();
     }
   }
@@ -162,13 +181,26 @@ export class PipelineThread {
         return this.#made(message);
       case "end":
         return this.#contents.get(message.content)?.end(message.inline, message.file);
+      case "small":
+        return this.#small(message);
       case "failed":
         return this.#contents.get(message.content)?.fail(failureError(message.failure));
       case "opened":
-        return this.#opens.get(message.call)?.resolve(message.bytes);
-      case "unopened":
-        return this.#opens.get(message.call)?.reject(failureError(message.failure));
+        return this.#calls.get(message.call)?.resolve(message.bytes);
+      case "placed":
+        for (const call of message.calls) this.#calls.get(call)?.resolve(emptyBytes);
+        return undefined;
+      case "refused":
+        return this.#calls.get(message.call)?.reject(failureError(message.failure));
     }
+  }
+
+  #small({ content, hash, blob, size, file }: Extract<FromThread, { readonly type: "small" }>): void {
+    const call = this.#contents.get(content);
+    if (call === undefined || call.isSettled) return;
+    call.progress(size);
+    call.assembler.add([{ hash, size }], () => [blob]).catch((error: unknown) => call.fail(error));
+    call.end(undefined, file);
   }
 
   #chunks({ content, batch, hashes, sizes, contents }: Extract<FromThread, { readonly type: "chunks" }>): void {
@@ -271,10 +303,15 @@ export class PipelineThread {
     const failure = dead(error);
     for (const make of this.#makes.values()) make.reject(failure);
     for (const call of this.#contents.values()) call.fail(failure);
-    for (const open of this.#opens.values()) open.reject(failure);
+    for (const call of this.#calls.values()) call.reject(failure);
     this.#makes.clear();
     this.#changed();
   }
+}
+
+/** In memory that can be given to the thread. */
+function ownBlob({ size, compressed, bytes }: StoredBlob) {
+  return { size, compressed, bytes: owned(bytes) };
 }
 
 function dead(cause?: unknown): HoldfastError {

@@ -11,6 +11,7 @@
  * Memory: for each thread about 24 MiB of chunks on their way, and for each writer `creditSize` and an unfinished chunk.
  */
 import { availableParallelism } from "node:os";
+import type { FileAttributes } from "../base/index.ts";
 import { abortError, assert, HoldfastError, throwIfAborted } from "../base/index.ts";
 import { ChunkCiphers, ChunkMaker, PlainPipeline } from "../blob/index.ts";
 import type {
@@ -18,6 +19,7 @@ import type {
   ChunkSettings,
   ChunkSink,
   ContentWriter,
+  GatheredContent,
   Hash,
   StoredBlob,
   WrittenFile,
@@ -108,6 +110,11 @@ export class WorkerPipeline implements ChunkPipeline {
 
   openInline(bytes: Uint8Array, key?: Uint8Array): Promise<Uint8Array> {
     return this.#plain.openInline(bytes, key);
+  }
+
+  async place(path: string, content: GatheredContent, attributes: FileAttributes, key?: Uint8Array): Promise<void> {
+    this.#checkOpen();
+    return this.#thread().place(path, content, attributes, key);
   }
 
   async close(): Promise<void> {

@@ -16,16 +16,17 @@
 import assert from "node:assert/strict";
 import { HoldfastError, toHex } from "../base/index.ts";
 import type { Env } from "../base/index.ts";
-import { ContentWalker, MemoryBlobStore, PackBlobStore } from "../blob/index.ts";
+import { MemoryBlobStore, PackBlobStore } from "../blob/index.ts";
 import { Prng } from "../sim/index.ts";
 import type { CrashPoint, CrashWorkload } from "../sim/index.ts";
 import type { PastFiles } from "../file/index.ts";
-import { emptyTree, openTree, reachable } from "../tree/index.ts";
+import { emptyTree, openTree } from "../tree/index.ts";
 import type { TreeRoot } from "../tree/index.ts";
-import { DiskCheckpoints, fileChanges, operation, rootOf } from "../view/index.ts";
+import { operation, rootOf } from "../view/index.ts";
 import type { KeyRecord } from "../view/index.ts";
 import { openStore } from "./index.ts";
 import type { LocalStore, OpenOptions } from "./index.ts";
+import { keptBlobs, neededChunks, neededPages, snapshotRoots } from "./kept-blobs.suite.ts";
 import { StoreModel } from "./store-model.suite.ts";
 import type { ModelRecord } from "./store-model.suite.ts";
 import { replayUndisturbed } from "./undisturbed.suite.ts";
@@ -88,39 +89,12 @@ async function checkRecovered(env: Env, options: OpenOptions, notes: StoreNotes,
     await again.checkpoint();
   }
   const [progress] = (await collect(again.collect())).slice(-1);
-  if (progress?.uploadCount === 0) await checkChunks(env, again);
-  const snapshots = await again.localSnapshots.snapshots({ consistency: "local" });
-  const sealed = snapshots.filter((one) => one.sealed);
-  const { seed } = again.replica.lastCheckpoint;
-  await again.close();
-  const roots = sealed.map(({ rootHash, count }) => ({ hash: rootHash, seed, count }));
-  await checkNoGarbage(env, options, roots);
-}
-
-/** The chunks that are here are those of the files that are here. */
-async function checkChunks(env: Env, store: LocalStore): Promise<void> {
-  const { replica, ownChunks } = store;
-  const needed = new Set<string>();
-  const walker = new ContentWalker({ get: (hash) => ownChunks.get(hash) });
-  const states = [replica.snapshot()];
-  try {
-    for (const { revision } of await store.localSnapshots.snapshots({ consistency: "local" })) {
-      const pinned = replica.pinAt(revision);
-      if (pinned !== undefined) states.push(pinned as (typeof states)[0]);
-    }
-    for (const { tree } of states) {
-      for await (const changes of fileChanges(undefined, tree, { clock: env.clock })) {
-        for (const { after } of changes) {
-          if (after === undefined) continue;
-          for await (const hashes of walker.walk(after)) for (const hash of hashes) needed.add(toHex(hash));
-        }
-      }
-    }
-  } finally {
-    for (const state of states) state.release();
+  if (progress?.uploadCount === 0) {
+    assert.deepEqual(await keptBlobs(again.ownChunks), await neededChunks(env, again), "the chunks that are kept");
   }
-  const kept = (await collect(ownChunks.list())).map(({ hash }) => toHex(hash));
-  assert.deepEqual(kept.toSorted(), [...needed].toSorted(), "the chunks that are kept");
+  const roots = await snapshotRoots(again);
+  await again.close();
+  await checkNoGarbage(env, options, roots);
 }
 
 /** What the journal still holds must be what was seen before, and go on from there. */
@@ -238,13 +212,7 @@ async function checkRoot(env: Env, store: LocalStore, notes: StoreNotes, random:
 async function checkNoGarbage(env: Env, options: OpenOptions, snapshots: readonly TreeRoot[]): Promise<void> {
   const { packSizeMax } = options;
   const blobs = await PackBlobStore.open(env, "blobs", packSizeMax === undefined ? {} : { packSizeMax });
-  const needed = new Set<string>();
-  const records = await new DiskCheckpoints(env, "checkpoints").load();
-  for (const root of [...records.map(rootOf), ...snapshots]) {
-    for await (const hashes of reachable(blobs, root)) for (const hash of hashes) needed.add(toHex(hash));
-  }
-  const kept = (await collect(blobs.list())).map(({ hash }) => toHex(hash));
-  assert.deepEqual(new Set(kept), needed, "the blobs that are kept");
+  assert.deepEqual(await keptBlobs(blobs), await neededPages(env, blobs, snapshots), "the blobs that are kept");
   await blobs.close();
 }
 

@@ -224,8 +224,10 @@ export class LocalStore implements Store {
     return this.#storage.chunks;
   }
 
+  /** A chunk store that takes nothing any more is mended by a restart alone; until then the member lacks what others put. */
   get failed(): Promise<HoldfastError> {
-    return this.replica.failed;
+    const { chunks } = this.#storage;
+    return chunks instanceof PackBlobStore ? Promise.race([this.replica.failed, chunks.failed]) : this.replica.failed;
   }
 
   at(revision: number): PastStore {
@@ -265,6 +267,7 @@ export class LocalStore implements Store {
     const { files, blobs } = this.#storage;
     const { tree, lastCheckpoint } = replica;
     const packs = { garbageSize: 0, writtenSize: 0, ...blobs.status() };
+    const chunkPacks = { garbageSize: 0, ...this.#storage.chunks.status() };
     return {
       name: this.name,
       version,
@@ -285,6 +288,9 @@ export class LocalStore implements Store {
       blobGarbageSize: packs.garbageSize,
       blobCount: packs.blobCount,
       blobWrittenSize: packs.writtenSize,
+      chunkCount: chunkPacks.blobCount,
+      chunkSize: chunkPacks.blobSize,
+      chunkGarbageSize: chunkPacks.garbageSize,
       logSize: files?.size ?? 0,
       logWrittenSize: files?.writtenSize ?? 0,
       cacheSize: tree.cacheSize,

@@ -55,6 +55,10 @@ export const StoreStatus = message("holdfast.member.StoreStatus", {
   leader: string(29),
   /** Members, those that learn or are expected included; 1 for a store that is no cluster. */
   memberCount: uint64(30),
+  /** The chunks of files that this member has: how many, bytes on disk, of those garbage. */
+  chunkCount: uint64(31),
+  chunkSize: uint64(32),
+  chunkGarbageSize: uint64(33),
 });
 export type StoreStatus = Infer<typeof StoreStatus>;
 

@@ -3,16 +3,19 @@ import { deferred, HoldfastError, toHex } from "../base/index.ts";
 import type { TreeRoot, TreeSnapshot } from "../tree/index.ts";
 import { rootOf } from "./checkpoint.ts";
 import type { CheckpointRecord, CheckpointStore } from "./checkpoint.ts";
-import type { CollectionRoot, CollectionStart } from "./collection-start.ts";
+import type { CollectionRoot, CollectionStart, FrozenRoot } from "./collection-start.ts";
 import type { FlushedRoot } from "./flushed-roots.ts";
 import type { HeldState } from "./held.ts";
-import type { Pin } from "./pins.ts";
+import type { Pin, Pins } from "./pins.ts";
 import type { StateSnapshot } from "./state.ts";
 
-type BegunRoot = Omit<CollectionRoot, "tree"> & { readonly held: HeldState };
+/** What is given out with its tree, as it is held here. */
+type Held<T> = Omit<T, "tree"> & { readonly held: HeldState };
 
 interface BegunParts extends Pick<CollectionStart, "partial" | "epochs"> {
-  readonly roots: readonly BegunRoot[];
+  readonly roots: readonly Held<CollectionRoot>[];
+  readonly frozen: readonly Held<FrozenRoot>[];
+  readonly older: Held<CollectionStart["older"]>;
   readonly state: StateSnapshot;
   readonly onSwept: () => void;
   readonly onRelease: () => void;
@@ -20,6 +23,8 @@ interface BegunParts extends Pick<CollectionStart, "partial" | "epochs"> {
 
 export class BegunCollection implements CollectionStart {
   readonly roots: readonly CollectionRoot[];
+  readonly frozen: readonly FrozenRoot[];
+  readonly older: CollectionStart["older"];
   readonly partial: CollectionStart["partial"];
   readonly state: StateSnapshot;
   readonly epochs: readonly number[];
@@ -31,6 +36,9 @@ export class BegunCollection implements CollectionStart {
   constructor(parts: BegunParts) {
     this.#parts = parts;
     this.roots = parts.roots.map(({ held, ...root }) => ({ ...root, tree: held.tree }));
+    this.frozen = parts.frozen.map(({ held, ...state }) => ({ ...state, tree: held.tree }));
+    const { held: olderState, ...older } = parts.older;
+    this.older = { ...older, tree: olderState.tree };
     this.partial = parts.partial;
     this.state = parts.state;
     this.epochs = parts.epochs;
@@ -61,7 +69,8 @@ export class BegunCollection implements CollectionStart {
   release(): void {
     if (this.#released) return;
     this.#released = true;
-    for (const { held } of this.#parts.roots) held.release();
+    const { roots, frozen, older } = this.#parts;
+    for (const { held } of [...roots, ...frozen, older]) held.release();
     this.state.release();
     this.#parts.onRelease();
     this.#over.resolve();
@@ -75,12 +84,12 @@ export interface RootSource {
   atRoot(root: TreeRoot): TreeSnapshot;
 }
 
-/** Newest first, each root once. */
+/** Newest first, each root once: as that of a snapshot if it is one. */
 export function collectionRoots(
   source: RootSource,
   flushed: readonly FlushedRoot[],
   pins: readonly Pin[],
-): readonly BegunRoot[] {
+): readonly Held<CollectionRoot>[] {
   const states = flushed.map(({ position, root }) => {
     return { position, root, what: `the state at position ${position}`, hold: () => source.at(position, root) };
   });
@@ -93,13 +102,29 @@ export function collectionRoots(
     return { position: pin.position, root, what: `the snapshot of revision ${pin.revision}`, hold };
   });
   const known = new Set<string>();
-  const roots: BegunRoot[] = [];
-  for (const { hold, ...state } of [...states, ...pinned].toSorted((a, b) => b.position - a.position)) {
-    const name = state.root.hash === null ? "" : toHex(state.root.hash);
+  const snapshots = new Set(pinned.map(({ root }) => nameOf(root)));
+  const others = states.filter(({ root }) => !snapshots.has(nameOf(root)));
+  const roots: Held<CollectionRoot>[] = [];
+  for (const { hold, ...state } of [...others, ...pinned].toSorted((a, b) => b.position - a.position)) {
+    const name = nameOf(state.root);
     if (!known.has(name)) roots.push({ ...state, held: hold() });
     known.add(name);
   }
   return roots;
+}
+
+function nameOf({ hash }: TreeRoot): string {
+  return hash === null ? "" : toHex(hash);
+}
+
+/** The states of snapshots that wait to be written, held whatever becomes of the snapshots. */
+export function frozenStates(pins: Pins): readonly Held<FrozenRoot>[] {
+  const states: Held<FrozenRoot>[] = [];
+  for (const { revision, position } of pins.allWaiting()) {
+    const held = pins.hold(revision);
+    if (held !== undefined) states.push({ position, what: `the snapshot of revision ${revision}`, held });
+  }
+  return states;
 }
 
 /** States whose fetching has not come to its end. The notes only save work: damaged ones are none. */

@@ -249,22 +249,55 @@ test("reads keep to the cache's limit, also when nothing is written", async () =
   await replica.close();
 });
 
-test("closing does not wait for a log that is not trimmed", async () => {
+test("neither a checkpoint nor closing waits for the log to be trimmed, and one trim goes on at a time", async () => {
   const { simulator, machine, run } = simulate("trim");
   const { env } = machine;
   const member = new Member("trim");
   const { log, checkpoints, views } = member;
-  log.trim = () => new Promise(() => {});
+  const trims: (readonly [number, () => void])[] = [];
+  log.trim = (before) => new Promise((resolve) => trims.push([before, () => resolve(before)]));
   const blobs = new MemoryBlobStore(env);
   const replica = await run(Replica.open(env, { log, blobs, checkpoints, views: views.all }));
   await run(replica.propose([member.put("k", "x")]));
-  const taking = replica.checkpoint();
-  const second = replica.checkpoint();
-  await simulator.advance(5_000);
+  for (let count = 1; count <= 4; count++) {
+    assert.equal((await run(replica.checkpoint())).position, count);
+    await run(replica.propose([member.put("k", "x")]));
+  }
+  assert.deepEqual(
+    trims.map(([before]) => before),
+    [1],
+    "there is nothing to trim to the first",
+  );
+  trims[0]?.[1]();
+  await simulator.advance(10);
+  assert.equal(trims[1]?.[0], 3, "to the older of the two that are kept by then");
   const startedMs = simulator.nowMs;
   await run(replica.close());
-  assert.ok(simulator.nowMs - startedMs <= 1_100, `took ${simulator.nowMs - startedMs} ms`);
-  assert.equal((await run(taking)).position, 1);
-  await run(second);
-  assert.equal((await checkpoints.load())[0]?.position, 1);
+  assert.ok(simulator.nowMs - startedMs <= 1_000, `took ${simulator.nowMs - startedMs} ms`);
+  assert.equal((await checkpoints.load())[0]?.position, 4);
+});
+
+test("a trim that fails for want of space is tried again behind the next checkpoint; any other failure stops the store", async () => {
+  const { simulator, machine, run } = simulate("trim fails");
+  const { env } = machine;
+  const member = new Member("trim fails");
+  const { log, checkpoints, views } = member;
+  const asked: number[] = [];
+  let error: Error = new HoldfastError("exhausted", "the disk is full");
+  log.trim = (before) => {
+    asked.push(before);
+    return Promise.reject(error);
+  };
+  const replica = await run(Replica.open(env, { log, blobs: new MemoryBlobStore(env), checkpoints, views: views.all }));
+  const take = async () => {
+    await run(replica.propose([member.put("k", "x")]));
+    await run(replica.checkpoint());
+    await simulator.advance(10);
+  };
+  for (let count = 0; count < 3; count++) await take();
+  assert.deepEqual(asked, [1, 2]);
+  error = new HoldfastError("unavailable", "the log has failed");
+  await take();
+  assert.match((await run(replica.failed)).message, /the log has failed/);
+  await run(replica.close());
 });

@@ -2,7 +2,7 @@
  * When checkpoints are taken, and what happens then, in this order: the states that snapshots pin and that wait to be
  * written are, each as a checkpoint of its own; the whole state is put in the tree and frozen; its changed pages are
  * written and synced; the checkpoint's record is made durable; pages that neither this checkpoint nor the one before
- * needs are deleted, and the log is trimmed to the one before.
+ * needs are deleted. Then the log is trimmed to the one before, with nobody waiting for it: on a full disk that may last.
  *
  * Pages that a snapshot may need are not deleted then but left to a collection by mark and sweep, which begins here too,
  * between two checkpoints.
@@ -17,19 +17,21 @@
  *  2. Here blobs are deleted only when a checkpoint has become durable, before the next is begun, and while nobody holds
  *     them; a collection deletes any time, and is stopped by whoever wants to hold them.
  *  3. A checkpoint is begun only when all pinned states of before are written (pins.ts, invariant 1).
+ *  4. One trim is under way at a time, to a position that two durable checkpoints have reached.
  *
  * After a crash: the newest record that is durable, an installed one or not, has all its pages.
  */
-import { abortable, HoldfastError, position, sleep } from "../base/index.ts";
+import { HoldfastError, position, sleep } from "../base/index.ts";
 import type { Env, Timer } from "../base/index.ts";
 import type { LogEngine } from "../log/index.ts";
 import type { Flushed, TreeEdit, TreeRoot, TreeSnapshot } from "../tree/index.ts";
-import { BegunCollection, collectionRoots, unfinished } from "./begun-collection.ts";
+import { BegunCollection, collectionRoots, frozenStates, unfinished } from "./begun-collection.ts";
 import { rootOf } from "./checkpoint.ts";
 import type { CheckpointRecord, CheckpointStore } from "./checkpoint.ts";
 import type { CollectionStart, EpochStore } from "./collection-start.ts";
 import { FlushedRoots } from "./flushed-roots.ts";
 import type { HeldState } from "./held.ts";
+import { JobQueue } from "./job-queue.ts";
 import type { Pin, Pins } from "./pins.ts";
 import type { Beginning, StateSnapshot } from "./state.ts";
 
@@ -88,7 +90,7 @@ export interface CheckpointerParts {
 const idleLogSizeMin = 1_048_576;
 /** How long after a failure the next one is tried. */
 const retryMs = 10_000;
-/** How long the log may take to be trimmed when nothing is to be taken any more. */
+/** How long a trim may have taken, from its beginning, for which who closes waits. */
 const trimGraceMs = 1_000;
 
 export class Checkpointer {
@@ -101,14 +103,16 @@ export class Checkpointer {
   readonly #logSizeMin: number;
   readonly #idleMs: number;
   #last: CheckpointRecord;
-  /** Of the other checkpoint that is kept; that of the last when there is none. */
-  #olderPosition: number;
+  /** The other checkpoint that is kept; the last when there is none. */
+  #older: CheckpointRecord;
   /** Of its state, in bytes. That of the present one may grow with the log, and the log never catch up with it. */
   #lastSize: number;
   /** What the last one wrote: its garbage goes when the next is durable. */
   #lastFlushed: Flushed | undefined;
-  /** The last job that is under way or waits for those before it. */
-  #working: Promise<unknown> | undefined;
+  readonly #jobs = new JobQueue();
+  /** The trim under way, since when, and how far the next one goes if there is more to trim by then. */
+  #trimming: { readonly over: Promise<void>; readonly sinceMs: number } | undefined;
+  #trimTo = 0;
   /** Who holds the blobs. */
   #holderCount = 0;
   readonly #flushed: FlushedRoots;
@@ -144,7 +148,7 @@ export class Checkpointer {
     this.#dirtySizeMax = policy.dirtySizeMax ?? 536_870_912;
     const [last] = parts.kept;
     this.#last = last;
-    this.#olderPosition = parts.kept[1]?.position ?? last.position;
+    this.#older = parts.kept[1] ?? last;
     this.#lastSize = source.tree().dataSize;
     // Those beyond the newest two are of snapshots, and known to the pins.
     const newest = parts.kept.slice(0, 2);
@@ -171,8 +175,7 @@ export class Checkpointer {
 
   /** The checkpoint under way, when so much has changed meanwhile that nothing more should before it is done. */
   get pressing(): Promise<unknown> | undefined {
-    if (this.#working === undefined || this.#source.tree().dirtySize < this.#dirtySizeMax) return undefined;
-    return this.#working.catch(() => {});
+    return this.#source.tree().dirtySize < this.#dirtySizeMax ? undefined : this.#jobs.working;
   }
 
   /** One timer at a time; when it fires and the log has grown meanwhile, it is set again. */
@@ -188,14 +191,14 @@ export class Checkpointer {
   }
 
   #takeSoon(): void {
-    if (this.#working !== undefined || this.#env.clock.monotonicMs() < this.#notBeforeMs) return;
+    if (this.#jobs.working !== undefined || this.#env.clock.monotonicMs() < this.#notBeforeMs) return;
     // The log goes on without it; `take` has said what is wrong.
     this.take().catch(() => {});
   }
 
   /** Takes one, after the one under way. Resolves with the newest when it is durable. */
   take(): Promise<CheckpointRecord> {
-    return this.#enqueue(async () => {
+    return this.#jobs.run(async () => {
       try {
         return await this.#take();
       } catch (error) {
@@ -207,7 +210,7 @@ export class Checkpointer {
 
   /** Puts a state whose pages are durable here in the place of the running one, or makes that durable if it is as new. */
   install(record: CheckpointRecord): Promise<void> {
-    return this.#enqueue(async () => {
+    return this.#jobs.run(async () => {
       if (this.#closing.signal.aborted) throw new HoldfastError("unavailable", "the store is closed");
       try {
         await this.#install(record);
@@ -217,24 +220,12 @@ export class Checkpointer {
     });
   }
 
-  /** Jobs run one after another, whatever becomes of each. */
-  #enqueue<T>(job: () => Promise<T>): Promise<T> {
-    const before = this.#working ?? Promise.resolve();
-    const working = before.then(job, job);
-    this.#working = working;
-    const done = () => {
-      if (this.#working === working) this.#working = undefined;
-    };
-    working.then(done, done);
-    return working;
-  }
-
   /** From when it resolves until the function that it gives is called, no blob is deleted. */
   async holdBlobs(): Promise<() => void> {
     this.#holderCount++;
     this.#collection?.stop();
     // What deletes already goes on; what begins later does not delete.
-    await this.#working?.catch(() => {});
+    await this.#jobs.working;
     await this.#stopCollection();
     let held = true;
     return () => {
@@ -279,7 +270,7 @@ export class Checkpointer {
     await this.#save(record);
     await this.#collectObsolete();
     this.#lastFlushed = flushed;
-    await this.#trim(previous.position);
+    this.#trim(previous.position);
     this.#env.logger.log("info", "checkpoint", {
       position: record.position,
       revision: record.revision,
@@ -292,16 +283,16 @@ export class Checkpointer {
 
   /** The record becomes the last, and the last the older of the two that are kept. */
   async #save(record: CheckpointRecord, lackingPins = this.#pins.lacking): Promise<void> {
-    const older = this.#last.position;
+    const { position: older } = this.#last;
     await this.#store.save(record, { keep: this.#pins.files(older), lackingPins });
+    this.#older = this.#last;
     this.#last = record;
-    this.#olderPosition = older;
     this.#pins.kept(older);
     this.#forgetFlushed();
   }
 
   #forgetFlushed(): void {
-    this.#flushed.prune([this.#last.position, this.#olderPosition], this.#source.held());
+    this.#flushed.prune([this.#last.position, this.#older.position], this.#source.held());
   }
 
   /** What is not collected now is when the next is durable: the last flush comes after it. */
@@ -323,10 +314,12 @@ export class Checkpointer {
   takePinsSoon(): void {
     if (this.#pinsQueued || this.#pinsTimer !== undefined || this.#closing.signal.aborted) return;
     this.#pinsQueued = true;
-    this.#enqueue(async () => {
-      this.#pinsQueued = false;
-      if (!this.#closing.signal.aborted) await this.#takePins();
-    }).catch((error: unknown) => this.#pinsFailed(error));
+    this.#jobs
+      .run(async () => {
+        this.#pinsQueued = false;
+        if (!this.#closing.signal.aborted) await this.#takePins();
+      })
+      .catch((error: unknown) => this.#pinsFailed(error));
   }
 
   /** Nobody may have anything applied before there is space, which would lead to the next attempt. */
@@ -359,22 +352,36 @@ export class Checkpointer {
     }
   }
 
-  /** On a full disk the log is not trimmed before there is space again: who closes does not wait for that. */
-  async #trim(before: number): Promise<void> {
-    const trimming = this.#log.trim(position(before));
-    const { signal } = this.#closing;
+  #trim(before: number): void {
+    this.#trimTo = Math.max(this.#trimTo, before);
+    if (this.#trimming !== undefined || before === 0) return;
+    this.#trimming = { over: this.#trimAll(), sinceMs: this.#env.clock.monotonicMs() };
+  }
+
+  /** What is not trimmed now is behind a later checkpoint. */
+  async #trimAll(): Promise<void> {
     try {
-      await abortable(trimming, signal);
+      for (let to = 0; to < this.#trimTo;) {
+        to = this.#trimTo;
+        await this.#log.trim(position(to));
+      }
     } catch (error) {
-      if (!signal.aborted) throw error;
-      const enough = new AbortController();
-      const grace = sleep(this.#env.clock, trimGraceMs, enough.signal);
-      // The checkpoint is durable. The log is trimmed behind a later one instead.
-      await Promise.race([trimming, grace]).catch((reason: unknown) =>
-        this.#env.logger.log("warn", "the log was not trimmed before closing", { error: String(reason) }),
-      );
-      enough.abort();
+      if (!this.#closing.signal.aborted) this.#logFailure("trimming the log failed", error);
+      else this.#env.logger.log("warn", "the log was not trimmed before closing", { error: String(error) });
+    } finally {
+      this.#trimming = undefined;
     }
+  }
+
+  /** On a full disk the log is not trimmed before there is space again: who closes does not wait for that. */
+  async #trimEnds(): Promise<void> {
+    if (this.#trimming === undefined) return;
+    const { over, sinceMs } = this.#trimming;
+    const graceMs = sinceMs + trimGraceMs - this.#env.clock.monotonicMs();
+    if (graceMs <= 0) return;
+    const enough = new AbortController();
+    await Promise.race([over, sleep(this.#env.clock, graceMs, enough.signal)]);
+    enough.abort();
   }
 
   async #install(record: CheckpointRecord): Promise<void> {
@@ -406,17 +413,28 @@ export class Checkpointer {
   }
 
   /**
-   * Begins a collection. Undefined when there must not be one now: somebody holds the blobs, or there is one. It rejects
-   * as a checkpoint does.
+   * Begins a collection, also on a full disk. Undefined when there must not be one now: somebody holds the blobs, or there
+   * is one. `corrupt` or `notFound` when a page is damaged.
    */
   beginCollection(stores: readonly EpochStore[]): Promise<CollectionStart | undefined> {
-    return this.#enqueue(async () => {
+    return this.#jobs.run(async () => {
       const fetching = await unfinished(this.#fetching, this.#last);
-      // Their files need chunks, and are read as states under a root.
-      while (this.#pins.waiting !== undefined) await this.#takePins();
+      await this.#takePinsForCollection();
       const refused = this.#holderCount > 0 || this.#collection !== undefined || this.#closing.signal.aborted;
       return refused ? undefined : this.#begin(stores, fetching);
     });
+  }
+
+  /** States that wait are read under their roots, which costs less; on a full disk as they are, for this frees space. */
+  async #takePinsForCollection(): Promise<void> {
+    try {
+      while (this.#pins.waiting !== undefined) await this.#takePins();
+    } catch (error) {
+      if (!(error instanceof HoldfastError) || error.code !== "exhausted") throw error;
+      this.#env.logger.log("warn", "the state of a snapshot cannot be written before there is space", {
+        error: error.message,
+      });
+    }
   }
 
   #begin(stores: readonly EpochStore[], fetching: readonly TreeRoot[]): BegunCollection {
@@ -425,6 +443,12 @@ export class Checkpointer {
     this.#leftSinceCount = 0;
     const collection: BegunCollection = new BegunCollection({
       roots: collectionRoots(this.#source, this.#flushed.all, whole),
+      frozen: frozenStates(this.#pins),
+      older: {
+        revision: this.#older.revision,
+        root: rootOf(this.#older),
+        held: this.#source.at(this.#older.position, rootOf(this.#older)),
+      },
       partial: [...partial, ...fetching],
       state: this.#source.snapshot(),
       epochs: stores.map((store) => store.beginEpoch()),
@@ -457,10 +481,12 @@ export class Checkpointer {
   /** Waits for the one under way. With `last`, takes one more if the next start would have much to apply again. */
   async close(last: boolean): Promise<void> {
     this.stop();
-    await this.#working?.catch(() => {});
-    if (!last || this.#logSize < idleLogSizeMin) return;
-    this.#takeSoon();
-    await this.#working?.catch(() => {});
+    await this.#jobs.working;
+    if (last && this.#logSize >= idleLogSizeMin) {
+      this.#takeSoon();
+      await this.#jobs.working;
+    }
+    await this.#trimEnds();
   }
 }
 

@@ -3,7 +3,7 @@
  * gives one by `beginCollection`, between two checkpoints, in one turn of the event loop.
  *
  * Invariants:
- *  1. Whatever is needed and was in a store before that turn is under `roots`, `partial` or `state`; whatever is put later
+ *  1. Whatever is needed and was in a store before that turn is under `roots`, `frozen`, `partial` or `state`; whatever is put later
  *     has the epoch begun in that turn, or a later one. A put of a blob that is there already counts as put.
  *  2. Pages under `roots` and `state` are deleted by nobody before `release`.
  *     Whoever has one does not wait for a checkpoint or an install, which may wait for its release.
@@ -28,9 +28,16 @@ export interface CollectionRoot {
   readonly what: string;
 }
 
+/** A state that is not written yet, frozen in memory: its files need chunks, its pages are under `roots` or in memory. */
+export type FrozenRoot = Pick<CollectionRoot, "tree" | "position" | "what">;
+
 export interface CollectionStart {
   /** Checkpoints and flushed states that are kept for readers, and snapshots: newest first, each root once. */
   readonly roots: readonly CollectionRoot[];
+  /** Snapshots that could not be written yet, for want of space. */
+  readonly frozen: readonly FrozenRoot[];
+  /** The older of the two kept checkpoints: what was forgotten after it is still under `roots`. */
+  readonly older: Pick<CollectionRoot, "root" | "tree"> & { readonly revision: number };
   /** States that are here in part: being fetched, or to be. */
   readonly partial: readonly TreeRoot[];
   /** The running state at that moment, frozen: its files need chunks. Its pages are under `roots` or in memory. */

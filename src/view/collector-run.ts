@@ -2,7 +2,7 @@
  * One collection, from when it has begun: marks, sweeps, and says how it goes. Why it does it so stands in `collector.ts`,
  * whose invariants are meant here.
  */
-import { equalBytes, throwIfAborted } from "../base/index.ts";
+import { equalBytes, HoldfastError, throwIfAborted } from "../base/index.ts";
 import type { Env } from "../base/index.ts";
 import { Pace } from "../blob/index.ts";
 import type { CollectableStore, Marking } from "../blob/index.ts";
@@ -50,7 +50,8 @@ export interface CollectionProgress {
 /** What a collection has found. */
 export interface Found {
   readonly missing: readonly MissingBlob[];
-  readonly kept: boolean;
+  /** Why chunks were not swept, if they were not. */
+  readonly kept: string | undefined;
 }
 
 export const none: StoreProgress = { markedCount: 0, sweptCount: 0, sweptSize: 0 };
@@ -64,7 +65,7 @@ export class Collection {
   readonly #signal: AbortSignal;
   readonly #pace: Pace | undefined;
   /** A snapshot of which not all is here. */
-  #unknown: string | undefined;
+  #unknown: NamedSnapshot | undefined;
 
   constructor(
     env: CollectorEnv,
@@ -112,25 +113,22 @@ export class Collection {
     const uploads = await liveUploads(this.#start.state.tree, signal);
     const kept = this.#whyKept(marks);
     report({ ...counted(), missing, uploadCount: uploads.length, kept });
-    this.#logMissing(marks, kept);
+    this.#logMissing(marks);
 
     const [pageEpoch = 0, chunkEpoch = 0] = this.#start.epochs;
     report({ phase: "sweep pages" });
     const pageSweep = await this.#sweep(pages, pageEpoch, dryRun, (swept) =>
       report({ pages: { markedCount: marks.pageCount, ...swept } }),
     );
-    if (!dryRun) {
-      this.#start.swept();
-      await this.#parts.pages.sync();
-    }
+    if (!dryRun) this.#start.swept();
     report({ phase: "sweep chunks" });
     let chunkSweep = { sweptCount: 0, sweptSize: 0 };
     if (kept === undefined) {
       chunkSweep = await this.#sweep(chunks, Math.min(chunkEpoch, this.#epochs.bound(uploads)), dryRun, (swept) =>
         report({ chunks: { markedCount: marks.chunkCount, ...swept } }),
       );
-      if (!dryRun) await this.#parts.chunks.sync();
     }
+    if (!dryRun) await this.#sync();
     if (!dryRun && pageSweep.sweptCount + chunkSweep.sweptCount > 0) {
       this.#env.logger.log("info", "collected garbage", {
         pages: pageSweep.sweptCount,
@@ -138,7 +136,26 @@ export class Collection {
         bytes: pageSweep.sweptSize + chunkSweep.sweptSize,
       });
     }
-    return { missing, kept: kept !== undefined };
+    return { missing, kept };
+  }
+
+  /** A full disk may have no space for the notes either, but both stores are swept by then, and that gives some back. */
+  async #sync(): Promise<void> {
+    const { pages, chunks } = this.#parts;
+    for (const store of [pages, chunks]) {
+      try {
+        await store.sync();
+      } catch (error) {
+        if (!(error instanceof HoldfastError) || error.code !== "exhausted") throw error;
+        this.#env.logger.log(
+          "warn",
+          "the disk is too full to note what was deleted; that is done when there is space",
+          {
+            error: error.message,
+          },
+        );
+      }
+    }
   }
 
   async #markPages(marks: Marks, step: () => void): Promise<void> {
@@ -159,14 +176,16 @@ export class Collection {
 
   /** Each state by what differs from the one before it: those that must be whole first. */
   async #markChunks(marks: Marks, step: () => void): Promise<void> {
-    const { state, roots } = this.#start;
+    const { state, frozen, roots } = this.#start;
     const pinned = new Set<CollectionRoot>();
     for (const snapshot of await readSnapshots(state.tree, this.#signal)) {
       const found = roots.filter((root) => isOf(root, snapshot));
-      if (found.length === 0) this.#unknown ??= snapshot.name;
+      const waits = frozen.some(({ position }) => position === snapshot.position);
+      if (found.length === 0 && !waits) this.#unknown ??= snapshot;
       for (const root of found) pinned.add(root);
     }
     const states: FileState[] = [{ tree: state.tree, what: "the present state", strict: true }];
+    for (const each of frozen) states.push({ ...each, strict: true });
     for (const root of roots) if (pinned.has(root)) states.push({ ...root, strict: true });
     for (const root of roots) if (!pinned.has(root)) states.push({ ...root, strict: false });
     let before: FileState | undefined;
@@ -200,17 +219,22 @@ export class Collection {
 
   /** Invariant 6. */
   #whyKept({ hidden }: Marks): string | undefined {
-    if (this.#start.partial.length > 0 || this.#unknown !== undefined) {
-      const what = this.#unknown === undefined ? "a state" : `the state of snapshot ${JSON.stringify(this.#unknown)}`;
-      return `${what} is not wholly here yet, and which chunks its files need is not known before it is`;
+    const unknown = this.#unknown;
+    if (unknown !== undefined) {
+      const what = `the state of snapshot ${JSON.stringify(unknown.name)} is not wholly here yet, and which chunks its files need is not known before it is`;
+      // Whoever has written it says its root; when none of them comes back, nobody will.
+      const remedy = `no member has said yet what it is: if none that was there when it was taken comes back, delete it with \`holdfast snapshot delete ${unknown.name}\``;
+      return unknown.sealed ? what : `${what}; ${remedy}`;
+    }
+    if (this.#start.partial.length > 0) {
+      return "a state is not wholly here yet, and which chunks its files need is not known before it is";
     }
     if (hidden === undefined) return undefined;
     const who = hidden.file === undefined ? hidden.where : placeName(hidden.file);
     return `the chunk list of ${who} (${hidden.where}) is missing or damaged, so what is below it is not known; repair it, or delete the file with its versions and the snapshots that have it`;
   }
 
-  #logMissing(marks: Marks, kept: string | undefined): void {
-    if (kept !== undefined) this.#env.logger.log("warn", "no chunk is deleted, this time", { reason: kept });
+  #logMissing(marks: Marks): void {
     const [first] = marks.missing;
     if (first === undefined) return;
     this.#env.logger.log("error", "blobs that files need are missing or damaged here", {

@@ -1,13 +1,20 @@
 /**
  * A cheap sign that something was forgotten since one looked last: buckets whose history begins later, snapshots and
- * uploads that are no longer there. It reads those and no file. Two signs that differ say that there may be garbage.
+ * uploads that are no longer there, fewer versions of files. It reads those and no file. Two signs of which `forgotten`
+ * differs say that there may be garbage.
  */
 import { toHex } from "../base/index.ts";
 import type { ReadableTree } from "./collector-contents.ts";
-import { allBuckets, allUploads, deletionKey, StoredBucket } from "./file/layout.ts";
+import { allBuckets, allUploads, deletionKey, fileRanges, StoredBucket } from "./file/layout.ts";
 import { readSnapshots } from "./snapshot/layout.ts";
 
-export async function garbageSign(tree: ReadableTree, signal: AbortSignal | undefined): Promise<string> {
+export interface GarbageSign {
+  readonly forgotten: string;
+  /** With the files as they are now, which change with the revision. Forgetting one changes no more than this. */
+  readonly versionCount: number;
+}
+
+export async function garbageSign(tree: ReadableTree, signal: AbortSignal | undefined): Promise<GarbageSign> {
   const parts: string[] = [];
   for await (const batch of tree.entries({ ...allBuckets, signal })) {
     // Only what rises when a version goes: a new bucket is no garbage.
@@ -17,5 +24,7 @@ export async function garbageSign(tree: ReadableTree, signal: AbortSignal | unde
   parts.push("deleted", deleted === undefined ? "" : toHex(deleted), "snapshots");
   for (const { revision } of await readSnapshots(tree, signal)) parts.push(String(revision));
   parts.push("uploads", String(await tree.count(allUploads)));
-  return parts.join(" ");
+  let versionCount = 0;
+  for (const range of fileRanges) versionCount += await tree.count(range);
+  return { forgotten: parts.join(" "), versionCount };
 }

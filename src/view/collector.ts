@@ -3,7 +3,8 @@
  * chunks that no file of such a state needs. It reads, marks and deletes in slices of a few milliseconds while everything
  * else goes on. No clock decides what may go, only what the log says and in which order things happened here.
  *
- * One collection: begin (`Replica.beginCollection`: in one turn the next epoch of both stores begins, the running state is
+ * One collection: two checkpoints, unless both that are kept have the present state already, so that neither keeps what was
+ * forgotten; begin (`Replica.beginCollection`: in one turn the next epoch of both stores begins, the running state is
  * frozen, and what else is kept is written down); mark; sweep what is unmarked and of an epoch before the bound.
  *
  * Why nothing is lost that is needed. Let f be the frozen state.
@@ -34,13 +35,15 @@
  *
  * Why nothing stays for ever. Every put ends up under an older epoch than the next collection's, and uploads end with their
  * leases. Collections begin by themselves: a while after the start; when versions were forgotten, snapshots deleted or
- * uploads ended; when the stores have grown much; and now and then as long as anything changes. On a quiet store they cease.
+ * uploads ended, as long as the older kept checkpoint does not know it; when the stores have grown much; and now and then as long
+ * as anything changes. On a quiet store they cease when all that can go is gone.
  * After each there is a pause that grows with its length, so that it takes a bounded share of the disk.
  *
  * After a crash: a collection leaves nothing behind but what it has swept, of which some may be back.
  */
-import { abortError, asHoldfastError, HoldfastError, throwIfAborted } from "../base/index.ts";
+import { abortable, abortError, asHoldfastError, equalBytes, HoldfastError, throwIfAborted } from "../base/index.ts";
 import type { Timer } from "../base/index.ts";
+import type { CollectionStart } from "./collection-start.ts";
 import { EpochBook } from "./collector-epochs.ts";
 import { follow } from "./collector-progress.ts";
 import type { Report } from "./collector-progress.ts";
@@ -48,10 +51,15 @@ import type { MissingBlob } from "./collector-marks.ts";
 import { Collection, none } from "./collector-run.ts";
 import type { CollectionProgress, CollectionStores, CollectorEnv, Found } from "./collector-run.ts";
 import { garbageSign } from "./collector-sign.ts";
+import type { GarbageSign } from "./collector-sign.ts";
+import { JobQueue } from "./job-queue.ts";
 import type { Replica } from "./replica.ts";
 
 export interface CollectorParts extends CollectionStores {
-  readonly replica: Pick<Replica, "beginCollection" | "leftCount" | "linearize" | "revision" | "snapshot">;
+  readonly replica: Pick<
+    Replica,
+    "applied" | "beginCollection" | "checkpoint" | "leftCount" | "linearize" | "propose" | "revision" | "snapshot"
+  >;
   /**
    * Brings back a blob that is needed and missing or damaged here, from another member; says whether it has. Called for
    * each, one after another, when the collection is over.
@@ -87,13 +95,16 @@ const shareOfTime = 20;
 const growthSizeMin = 268_435_456;
 /** Pages that the tree has left to a collection which are reason enough. */
 const leftCountMin = 16_384;
-/** When a collection did not come to its end, the next is tried after this. */
+/** When a collection did not come to its end, the next is tried after this, or later if it took long. */
 const retryMs = 60_000;
 
-/** How things were when a collection began, and whether it has left chunks that it does not know to be needed. */
-interface Collected {
+/**
+ * How things were in the older kept checkpoint when a collection began: what was forgotten after that one was still kept. And
+ * whether it has left chunks that it does not know to be needed.
+ */
+interface Collected extends GarbageSign {
   readonly revision: number;
-  readonly sign: string;
+  /** Of the stores, when it began. */
   readonly size: number;
   readonly kept: boolean;
 }
@@ -115,15 +126,17 @@ export class Collector {
   readonly #options: typeof defaults;
   readonly #epochs = new EpochBook();
   readonly #closing = new AbortController();
-  /** The last collection that is under way or waits for those before it. */
-  #working: Promise<unknown> = Promise.resolve();
+  readonly #jobs = new JobQueue();
   #timer: Timer | undefined;
   /** On the monotonic clock. */
   #endedMs = Number.NEGATIVE_INFINITY;
   #tookMs = 0;
+  /** When looking, or the collection that followed from it, failed last. */
   #failedMs = Number.NEGATIVE_INFINITY;
   /** As they were when the last complete collection began; undefined before the first. */
   #collected: Collected | undefined;
+  /** Why the last one has left chunks: the log says it once. */
+  #kept: string | undefined;
 
   constructor(env: CollectorEnv, parts: CollectorParts, options: CollectorOptions = {}) {
     this.#env = env;
@@ -140,27 +153,22 @@ export class Collector {
    */
   collect({ dryRun = false, signal }: CollectionOptions = {}): AsyncGenerator<CollectionProgress, void, undefined> {
     return follow({ ...nothingYet, dryRun }, [signal, this.#closing.signal], (report, ended) =>
-      this.#enqueue(() => this.#collect(dryRun, ended, report)),
+      this.#jobs.run(() => this.#collect(dryRun, ended, report), ended),
     );
-  }
-
-  #enqueue<T>(job: () => Promise<T>): Promise<T> {
-    const working = this.#working.then(job, job);
-    this.#working = working.catch(() => {});
-    return working;
   }
 
   /** Ends the one under way. Idempotent. */
   async close(): Promise<void> {
     this.#closing.abort();
     this.#timer?.cancel();
-    await this.#working;
+    await this.#jobs.working;
   }
 
   #look(delayMs: number): void {
     if (this.#closing.signal.aborted) return;
     this.#timer = this.#env.clock.schedule(delayMs, () => {
-      this.#enqueue(() => this.#collectIfWorthWhile())
+      this.#jobs
+        .run(() => this.#collectIfWorthWhile())
         .catch((error: unknown) => {
           this.#failedMs = this.#env.clock.monotonicMs();
           if (this.#closing.signal.aborted) return;
@@ -184,18 +192,21 @@ export class Collector {
     const { replica, size } = this.#parts;
     const { pauseMs, quietPauseMs } = this.#options;
     const nowMs = this.#env.clock.monotonicMs();
-    if (nowMs - this.#failedMs < retryMs) return false;
+    const restedMs = nowMs - this.#endedMs;
+    if (nowMs - this.#failedMs < retryMs || restedMs < shareOfTime * this.#tookMs) return false;
     // What the process before has left.
     if (this.#collected === undefined) return true;
-    const restedMs = nowMs - this.#endedMs;
-    if (restedMs < Math.max(pauseMs, shareOfTime * this.#tookMs)) return false;
-    const { revision, sign, size: before, kept } = this.#collected;
-    if ((await this.#sign(signal)) !== sign || replica.leftCount >= leftCountMin) return true;
+    if (restedMs < pauseMs) return false;
+    const { revision, forgotten, versionCount, size: before, kept } = this.#collected;
+    const now = await this.#sign(signal);
+    if (now.forgotten !== forgotten || replica.leftCount >= leftCountMin) return true;
+    // Forgetting versions is no new revision, and anything that makes new ones is.
+    if (replica.revision === revision && now.versionCount < versionCount) return true;
     if (replica.revision === revision && !kept) return false;
     return restedMs >= quietPauseMs || (size?.() ?? 0) - before >= Math.max(growthSizeMin, before / 2);
   }
 
-  async #sign(signal: AbortSignal): Promise<string> {
+  async #sign(signal: AbortSignal): Promise<GarbageSign> {
     const state = this.#parts.replica.snapshot();
     try {
       return await garbageSign(state.tree, signal);
@@ -205,38 +216,83 @@ export class Collector {
   }
 
   async #collect(dryRun: boolean, signal: AbortSignal, report: Report<CollectionProgress>): Promise<void> {
-    const { replica, pages, chunks, repair, size } = this.#parts;
+    const { replica, repair, size } = this.#parts;
     const beganMs = this.#env.clock.monotonicMs();
     throwIfAborted(signal);
-    // Invariant 4.
-    await replica.linearize(signal);
-    const start = await replica.beginCollection([pages, chunks]);
-    if (start === undefined) throw busyError();
-    let found: Found = { missing: [], kept: false };
+    let found: Found = { missing: [], kept: undefined };
     try {
-      const { revision } = start.state;
-      const [, chunkEpoch] = start.epochs;
-      if (chunkEpoch !== undefined) this.#epochs.began(chunkEpoch, revision);
-      const ended = AbortSignal.any([signal, start.signal]);
-      const collection = new Collection(this.#env, this.#parts, this.#epochs, start, ended, this.#options.rate);
+      // Invariant 4.
+      await replica.linearize(signal);
+      const start = await this.#beginSettled(signal);
       try {
+        const ended = AbortSignal.any([signal, start.signal]);
+        const collection = new Collection(this.#env, this.#parts, this.#epochs, start, ended, this.#options.rate);
         found = await collection.run(dryRun, report);
+        this.#sayKept(found.kept);
+        if (!dryRun) {
+          const { revision, tree } = start.older;
+          const sign = await garbageSign(tree, signal);
+          this.#collected = { revision, ...sign, size: size?.() ?? 0, kept: found.kept !== undefined };
+        }
       } catch (error) {
         // Somebody needs the blobs more; or it is the caller's own doing.
         if (start.signal.aborted && !signal.aborted) throw busyError();
         throw error;
-      }
-      if (!dryRun) {
-        const sign = await garbageSign(start.state.tree, signal);
-        this.#collected = { revision, sign, size: size?.() ?? 0, kept: found.kept };
+      } finally {
+        start.release();
       }
     } finally {
-      start.release();
       this.#endedMs = this.#env.clock.monotonicMs();
       this.#tookMs = this.#endedMs - beganMs;
     }
     if (!dryRun && repair !== undefined) await this.#repair(found.missing, repair, signal);
     report({ phase: "done" });
+  }
+
+  /**
+   * Begins when both kept checkpoints are of the present state, or of what it was a moment ago: all that was forgotten by
+   * then can go, also on a store to which nobody writes any more. Two checkpoints differ in their positions, so an empty
+   * command is put between them where nothing else is.
+   */
+  async #beginSettled(signal: AbortSignal): Promise<CollectionStart> {
+    const { replica } = this.#parts;
+    try {
+      const { position, rootHash } = await abortable(replica.checkpoint(), signal);
+      const start = await this.#begin(signal);
+      if (equalBytes(start.older.root.hash ?? new Uint8Array(0), rootHash)) return start;
+      start.release();
+      if (replica.applied <= position) await replica.propose([], { signal });
+      await abortable(replica.checkpoint(), signal);
+    } catch (error) {
+      if (!(error instanceof HoldfastError) || error.code !== "exhausted") throw error;
+      // A collection is what frees space. What the checkpoints keep goes with one of the next.
+      this.#env.logger.log("warn", "no checkpoint can be taken before garbage is collected", { error: error.message });
+    }
+    return this.#begin(signal);
+  }
+
+  /** Who leaves does not wait for the checkpoint under way: what begins after that is over at once. */
+  async #begin(signal: AbortSignal): Promise<CollectionStart> {
+    const { replica, pages, chunks } = this.#parts;
+    const beginning = replica.beginCollection([pages, chunks]);
+    let start: CollectionStart | undefined;
+    try {
+      start = await abortable(beginning, signal);
+    } catch (error) {
+      beginning.then((late) => late?.release()).catch(() => {});
+      throw error;
+    }
+    if (start === undefined) throw busyError();
+    const [, chunkEpoch] = start.epochs;
+    if (chunkEpoch !== undefined) this.#epochs.began(chunkEpoch, start.state.revision);
+    return start;
+  }
+
+  #sayKept(kept: string | undefined): void {
+    if (kept !== undefined && kept !== this.#kept) {
+      this.#env.logger.log("warn", "no chunk is deleted before this has changed", { reason: kept });
+    }
+    this.#kept = kept;
   }
 
   async #repair(

@@ -234,6 +234,11 @@ export class Pins {
     return first;
   }
 
+  /** All of them. */
+  allWaiting(): readonly Pin[] {
+    return [...this.#pins.values()].filter(({ waits }) => waits);
+  }
+
   /** Its checkpoint is being written. */
   begin(pin: Pin): void {
     pin.writing = true;
@@ -259,9 +264,7 @@ export class Pins {
   /** Undefined when no more wait than may; else resolves when it is worth asking again. */
   room(): Promise<void> | undefined {
     if (this.#closing) return undefined;
-    let count = 0;
-    for (const pin of this.#pins.values()) if (pin.waits) count++;
-    return count < waitingCountMax ? undefined : this.#room.wait();
+    return this.allWaiting().length < waitingCountMax ? undefined : this.#room.wait();
   }
 
   /** From now on nobody waits for room: what is still to be applied is bounded. */

@@ -1,7 +1,7 @@
 /** Scrubbing: every flipped bit that matters is found, named by what needs it, and repaired where there is a copy. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { toHex } from "../base/index.ts";
+import { HoldfastError, toHex } from "../base/index.ts";
 import type { Env } from "../base/index.ts";
 import type { NamedBlob } from "../blob/index.ts";
 import { nextTurn, NodeDigest } from "../host/index.ts";
@@ -31,6 +31,10 @@ async function damage(env: Env, directory: string, bytes: Uint8Array): Promise<v
     if (at >= 0) return;
   }
   assert.fail("the bytes are in no pack");
+}
+
+function unreadable(): never {
+  throw new HoldfastError("corrupt", "a page is damaged");
 }
 
 function simulate(seed: string) {
@@ -145,6 +149,40 @@ test("a damaged page is named by the states that have it", async () => {
   for (const { states } of damagedBlobs) assert.ok(states.includes("the present state"), states.join());
   await run(world.pages.put(rootHash, bytes));
   assert.equal((await run(lastOf(scrubber(world).scrub()))).damagedBlobs.length, 0);
+  await run(world.close());
+});
+
+test("where it cannot be read which snapshots there are, damage is named and repaired all the same", async () => {
+  const { env, run } = simulate("scrub names");
+  const world = await run(FileWorld.open(env));
+  const content = chunkContent(env, text("needed"));
+  await run(world.putFile("b", "file", content, 1n));
+  await run(world.propose(world.snapshot({ case: "create", value: { name: "s" } })));
+  for (let index = 0; index < 300; index++) await run(world.propose(world.key(`key ${index}`, "v".repeat(60))));
+  const { rootHash } = await run(world.replica.checkpoint());
+  const bytes = await run(world.pages.get(rootHash));
+  assert.ok(bytes !== undefined);
+  await run(damage(env, "blobs", rootHash.subarray(8)));
+  const { replica, pages, chunks } = world;
+  const blind: ScrubberParts["replica"] = {
+    lastCheckpoint: replica.lastCheckpoint,
+    pinAt: (revision) => replica.pinAt(revision),
+    snapshot: () => {
+      const state = replica.snapshot();
+      const tree = { ...state.tree, entries: unreadable } as unknown as typeof state.tree;
+      return { ...state, tree };
+    },
+  };
+  const repair: ScrubberParts["repair"] = async ({ hash }) => {
+    if (toHex(hash) !== toHex(rootHash)) return false;
+    await pages.put(rootHash, bytes);
+    return true;
+  };
+  const lame = new Scrubber(env, { replica: blind, pages, chunks, repair }, { startMs: Number.POSITIVE_INFINITY });
+  const { damagedBlobs } = await run(lastOf(lame.scrub()));
+  const root = damagedBlobs.find(({ hash }) => toHex(hash) === toHex(rootHash));
+  assert.deepEqual([root?.states, root?.repaired], [["the present state"], true]);
+  assert.deepEqual((await run(lastOf(scrubber(world).scrub()))).damagedBlobs, []);
   await run(world.close());
 });
 

@@ -15,9 +15,11 @@ import type { TreeRoot } from "../tree/index.ts";
 import { follow } from "./collector-progress.ts";
 import type { Report } from "./collector-progress.ts";
 import type { Replica } from "./replica.ts";
+import { JobQueue } from "./job-queue.ts";
 import { rootOf } from "./checkpoint.ts";
 import { DamagedContents, damagedPages } from "./scrubber-needs.ts";
 import { readSnapshots } from "./snapshot/layout.ts";
+import type { NamedSnapshot } from "./snapshot/snapshot-source.ts";
 
 /** A store that can be read as a whole. */
 interface ScrubbedStore extends BlobStore {
@@ -89,7 +91,7 @@ export class Scrubber {
   readonly #parts: ScrubberParts;
   readonly #options: typeof defaults;
   readonly #closing = new AbortController();
-  #working: Promise<unknown> = Promise.resolve();
+  readonly #jobs = new JobQueue();
   #timer: Timer | undefined;
   #last: ScrubProgress | undefined;
 
@@ -112,21 +114,16 @@ export class Scrubber {
    */
   scrub({ rate, signal }: ScrubOptions = {}): AsyncGenerator<ScrubProgress, void, undefined> {
     return follow(nothingYet, [signal, this.#closing.signal], (report, ended) =>
-      this.#enqueue(() => this.#scrub(rate, ended, report)),
+      this.#jobs.run(() => this.#scrub(rate, ended, report), ended),
     );
-  }
-
-  #enqueue<T>(job: () => Promise<T>): Promise<T> {
-    const working = this.#working.then(job, job);
-    this.#working = working.catch(() => {});
-    return working;
   }
 
   #later(delayMs: number): void {
     if (this.#closing.signal.aborted) return;
     this.#timer = this.#env.clock.schedule(delayMs, () => {
       const { signal } = this.#closing;
-      this.#enqueue(() => this.#scrub(this.#options.rate, signal, () => {}))
+      this.#jobs
+        .run(() => this.#scrub(this.#options.rate, signal, () => {}), signal)
         .catch((error: unknown) => {
           if (signal.aborted) return;
           this.#env.logger.log("error", "scrubbing did not end; it is tried again", { error: String(error) });
@@ -140,7 +137,7 @@ export class Scrubber {
   async close(): Promise<void> {
     this.#closing.abort();
     this.#timer?.cancel();
-    await this.#working;
+    await this.#jobs.working;
   }
 
   async #scrub(rate: number | undefined, signal: AbortSignal, report: Report<ScrubProgress>): Promise<void> {
@@ -198,7 +195,7 @@ export class Scrubber {
           for await (const changes of fileChanges(before?.tree, tree, { clock, signal }))
             await contents.change(changes);
         } catch (error) {
-          if (!(error instanceof HoldfastError) || !["corrupt", "notFound"].includes(error.code)) throw error;
+          if (!isDamage(error)) throw error;
           // Where pages are damaged not all files are known; those that are known are named.
           this.#env.logger.log("warn", "not all files of a state can be read", { state: what, error: error.message });
           whole = false;
@@ -207,7 +204,7 @@ export class Scrubber {
         if (!whole) contents.reset();
         return whole;
       };
-      const snapshots = await readSnapshots(state.tree, signal);
+      const snapshots = await this.#snapshots(state.tree, signal);
       // What the running state has in the store, its newest checkpoint has too.
       const present = rootOf(replica.lastCheckpoint);
       if (await walk(state.tree, present, "the present state")) before = { tree: state.tree, release: () => {} };
@@ -234,6 +231,19 @@ export class Scrubber {
         return { store, hash, ...contents.filesOf(name), states: states.get(name) ?? [], repaired: false };
       })
       .filter(({ store, files, states: needing }) => store === "pages" || files.length + needing.length > 0);
+  }
+
+  /** The page that says which there are may be the damaged one: then they are named in the round after its repair. */
+  async #snapshots(tree: ReadableTree, signal: AbortSignal): Promise<readonly NamedSnapshot[]> {
+    try {
+      return await readSnapshots(tree, signal);
+    } catch (error) {
+      if (!isDamage(error)) throw error;
+      this.#env.logger.log("warn", "which snapshots need what is damaged is not known before it is repaired", {
+        error: error.message,
+      });
+      return [];
+    }
   }
 
   /** Its pages may not be here. */
@@ -278,6 +288,10 @@ export class Scrubber {
       say(blobs.slice());
     }
   }
+}
+
+function isDamage(error: unknown): error is HoldfastError {
+  return error instanceof HoldfastError && ["corrupt", "notFound"].includes(error.code);
 }
 
 const nothingYet: ScrubProgress = {

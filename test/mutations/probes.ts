@@ -24,7 +24,8 @@ async function cluster(
 function catchUpRound(seed: number, round: number): ScheduledFault[] {
   const seat = (seed + round) % 3;
   const atMs = 1_000 + 1_700 * round;
-  const distance = 4 + ((5 * seed + round) % 9);
+  // Of the first checkpoint saved after the restart: its name is durable, older ones are being removed.
+  const distance = 7 + ((seed + round) % 3);
   const change = { path: "checkpoints", distance, moment: "after", unsynced: "lost", forMs: 50 } as const;
   const checkpoints = [300, 600, 900].flatMap((delayMs) =>
     [1, 2].map((next) => ({ atMs: atMs + delayMs, fault: { kind: "checkpoint", seat: (seat + next) % 3 } as const })),
@@ -36,7 +37,15 @@ function catchUpRound(seed: number, round: number): ScheduledFault[] {
   ];
 }
 
-export type ProbeName = "machines" | "churn" | "cuts" | "blackouts" | "catchUp" | "checkpoints" | "clocks";
+export type ProbeName =
+  | "machines"
+  | "churn"
+  | "cuts"
+  | "blackouts"
+  | "catchUp"
+  | "checkpoints"
+  | "clocks"
+  | "collections";
 
 export const probes: Readonly<Record<ProbeName, Probe>> = {
   /** Consensus machines alone, with every step watched. */
@@ -99,5 +108,13 @@ export const probes: Readonly<Record<ProbeName, Probe>> = {
   clocks: {
     seedCount: 3,
     run: (seed) => cluster(seed, { clockJump: 8, transfer: 2, drift: 1 }, { workload: { loops: ["lease", "single"] } }),
+  },
+  /** Members collect all the time while the same contents are put and deleted. */
+  collections: {
+    seedCount: 4,
+    async run(seed) {
+      const { collectionRace } = await import("../../src/sim/cluster/collection-race.suite.ts");
+      await collectionRace({ seed, roundCount: 6 });
+    },
   },
 };

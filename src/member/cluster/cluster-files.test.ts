@@ -147,6 +147,41 @@ test("a damaged chunk comes from another member and is repaired", async () => {
   await world.close();
 });
 
+test("a damaged page comes from another member when the store is scrubbed", async () => {
+  const files = new Files("page");
+  const { world } = files;
+  await files.open();
+  for (let count = 0; count < 60; count++) await world.put("a", `k${count}`, `${count} `.repeat(300));
+  await world.until(
+    async () => (await files.own("c")) !== undefined && world.member("c").store.replica.applied > 60,
+    "it lags",
+  );
+  for (const name of trio) await world.run(world.member(name).store.checkpoint());
+  const { disk } = world.simulator.machine("c");
+  const packs = disk.files().filter((one) => one.startsWith("blobs/") && one.endsWith(".pack"));
+  for (const path of packs) disk.flipBit(path, 8 * Math.floor((disk.contents(path)?.length ?? 0) / 2));
+  const scrub = async () => {
+    let damaged: readonly { readonly store: string; readonly repaired: boolean }[] = [];
+    for await (const progress of world.member("c").store.scrub()) damaged = progress.damagedBlobs;
+    return damaged;
+  };
+  const found = await world.run(scrub());
+  assert.ok(
+    found.some(({ store }) => store === "pages"),
+    "a page is damaged",
+  );
+  assert.ok(
+    found.every(({ repaired }) => repaired),
+    "all are repaired",
+  );
+  // They are here, and durable.
+  world.crash("c");
+  await world.run(world.start("c"));
+  await world.settled();
+  assert.deepEqual(await world.run(scrub()), []);
+  await world.close();
+});
+
 test("a member in the place of a lost one gets all chunks and snapshots", async () => {
   const files = new Files("replaced");
   const { world } = files;

@@ -5,7 +5,7 @@
  *
  * After `close` nothing of it is under way.
  */
-import { asHoldfastError, HoldfastError, limits, sleep } from "../../base/index.ts";
+import { asHoldfastError, HoldfastError, limits, sleep, throwIfAborted, toHex } from "../../base/index.ts";
 import type { Env } from "../../base/index.ts";
 import { openBlob, PeerChunkService, RemoteBlobs, RemoteChunks } from "../../blob/index.ts";
 import type { ChunkStore, Hash, NamedBlob } from "../../blob/index.ts";
@@ -83,12 +83,12 @@ export class MemberChunks {
     else await this.#store.pipeline.open(hash, blob);
   }
 
-  /** Gets a chunk that is missing or damaged here from another member. A page comes with its state, or not at all. */
+  /** Gets a blob that is missing or damaged here from another member. */
   readonly repair = async (
     { store, hash }: Pick<MissingBlob, "store" | "hash">,
     signal?: AbortSignal,
   ): Promise<boolean> => {
-    if (store !== "chunks") return false;
+    if (store === "pages") return this.#repairPage(hash, signal);
     try {
       return (await this.#cluster.fetch(hash, signal)) !== undefined;
     } finally {
@@ -96,6 +96,30 @@ export class MemberChunks {
       this.#follower?.scan();
     }
   };
+
+  /** Of the one page, since whoever asks has the others. What is below it he asks for when he finds it missing. */
+  async #repairPage(hash: Hash, signal: AbortSignal | undefined): Promise<boolean> {
+    if (this.#store === undefined) return false;
+    const { blobs } = this.#store;
+    const ended = signal === undefined ? this.#closing.signal : AbortSignal.any([signal, this.#closing.signal]);
+    let failure: unknown;
+    for (const { name, client } of this.#parts.peers()) {
+      try {
+        for await (const { bytes } of new RemoteBlobs(this.#env, client, name).get([hash], { signal: ended })) {
+          await blobs.put(hash, bytes);
+          await blobs.sync();
+          return true;
+        }
+      } catch (error) {
+        throwIfAborted(ended);
+        failure = error;
+        const fields = { blob: toHex(hash), member: name, error: asHoldfastError(error).message };
+        this.#env.logger.log("warn", "a page could not be had from another member", fields);
+      }
+    }
+    if (failure !== undefined) throw failure;
+    return false;
+  }
 
   /** From now on the chunks of new files and the pages of new snapshots come here. */
   follow(store: LocalStore): void {

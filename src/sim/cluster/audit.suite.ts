@@ -10,14 +10,17 @@
  *  4. A watch delivered exactly what the log says, in its order, up to the end.
  *  5. A read of what is here now found a state that there has been.
  *  6. No lease ended early, and all have ended.
- *  8. Every file, and every file of a snapshot, reads back whole at every member, from its own disk or another's.
  *  7. What each member keeps on its disk verifies, unless the disk was damaged.
+ *  8. Every file, and every file of a snapshot, reads back whole at every member, from its own disk or another's.
+ *  9. After a collection each member keeps exactly the pages and the chunks that are needed.
  */
 import assert from "node:assert/strict";
-import { toHex } from "../../base/index.ts";
+import { isDeepStrictEqual } from "node:util";
+import { HoldfastError, toHex } from "../../base/index.ts";
 import type { Env } from "../../base/index.ts";
 import type { LocalStore } from "../../member/index.ts";
 import { bucketName, isWhole } from "./written-files.ts";
+import { keptBlobs, neededChunks, neededPages, snapshotRoots } from "../../member/kept-blobs.suite.ts";
 import { StoreModel } from "../../member/store-model.suite.ts";
 import type { ModelChanges, ModelRecord } from "../../member/store-model.suite.ts";
 import { replayUndisturbed } from "../../member/undisturbed.suite.ts";
@@ -219,6 +222,50 @@ export async function auditFiles(
       assert.deepEqual(found, model.filesAt(revision ?? model.revision), `the files of ${moment} at ${name}`);
     }
   }
+}
+
+/**
+ * (9) Uploads whose clients are gone end within a minute, and the members still keep house: what comes in between is looked
+ * at again.
+ */
+export async function auditGarbage(members: readonly Resting[], sleep: (ms: number) => Promise<void>): Promise<void> {
+  await passCheckpoints(members, sleep);
+  for (const { name, store, env } of members) {
+    for (let attempt = 1; ; attempt++) {
+      const kept = await keptAndNeeded(store, env);
+      if (kept !== undefined && isDeepStrictEqual(kept.kept, kept.needed)) break;
+      if (attempt === 20) assert.deepEqual(kept?.kept, kept?.needed, `what ${name} keeps after a collection`);
+      await sleep(5_000);
+    }
+  }
+}
+
+/** So that the checkpoints that are kept are of states with the same files and snapshots. */
+async function passCheckpoints(members: readonly Resting[], sleep: (ms: number) => Promise<void>): Promise<void> {
+  for (let pass = 1; pass <= 2; pass++) {
+    const revision = await members[0]?.store.keys.put("pass", String(pass));
+    for (const { store } of members) {
+      while (store.replica.revision < (revision ?? 0)) await sleep(100);
+      await store.checkpoint();
+    }
+  }
+}
+
+/** Undefined when there was no collection, or an upload keeps what nothing needs. */
+async function keptAndNeeded(store: LocalStore, env: Env) {
+  let uploadCount = 1;
+  try {
+    for await (const progress of store.collect()) ({ uploadCount } = progress);
+  } catch (error) {
+    if (error instanceof HoldfastError && ["unavailable", "timeout"].includes(error.code)) return undefined;
+    throw error;
+  }
+  if (uploadCount > 0) return undefined;
+  const needed = {
+    chunks: await neededChunks(env, store),
+    pages: await neededPages(env, store.blobs, await snapshotRoots(store)),
+  };
+  return { kept: { chunks: await keptBlobs(store.ownChunks), pages: await keptBlobs(store.blobs) }, needed };
 }
 
 /** (7) */

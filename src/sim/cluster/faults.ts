@@ -35,7 +35,7 @@ export type Fault =
   /** The process stands still and goes on without noticing. */
   | ({ readonly kind: "freeze" } & Member & Lasting)
   /** A bit of a file at rest turns; `at` from 0 to 1 chooses the file and the bit. */
-  | ({ readonly kind: "rot"; readonly part: "blobs" | "checkpoints" | "log"; readonly at: number } & Member)
+  | ({ readonly kind: "rot"; readonly part: "blobs" | "chunks" | "checkpoints" | "log"; readonly at: number } & Member)
   /** The disk answers nothing. */
   | ({ readonly kind: "stall" } & Member & Lasting)
   | ({ readonly kind: "slowDisk"; readonly factor: number } & Member & Lasting)
@@ -113,6 +113,7 @@ const defaultWeights: Readonly<Record<FaultKind, number>> = {
 
 /** Clocks of real machines may be off by so much of the time that passes. */
 export const driftMax = 1e-3;
+const dayMs = 86_400_000;
 
 /** In the order of their moments. */
 export function makeSchedule(random: Prng, options: FaultOptions): ScheduledFault[] {
@@ -151,7 +152,7 @@ const makers: Readonly<Record<FaultKind, Maker>> = {
   crashAtChange: (random, seat) => ({
     kind: "crashAtChange",
     seat,
-    path: random.pick(["", "checkpoints", "blobs", "raft", "log"]),
+    path: random.pick(["", "checkpoints", "blobs", "chunks", "raft", "log"]),
     distance: spread(random, 1, 40),
     moment: random.pick(["during", "after"] as const),
     unsynced: random.pick(fates),
@@ -163,7 +164,7 @@ const makers: Readonly<Record<FaultKind, Maker>> = {
   rot: (random, seat) => ({
     kind: "rot",
     seat,
-    part: random.pick(["blobs", "blobs", "checkpoints", "log"] as const),
+    part: random.pick(["blobs", "chunks", "checkpoints", "log"] as const),
     at: random.float(),
   }),
   stall: (random, seat) => ({ kind: "stall", seat, forMs: spread(random, 100, 20_000) }),
@@ -212,7 +213,8 @@ const makers: Readonly<Record<FaultKind, Maker>> = {
   clockJump: (random, seat) => ({
     kind: "clockJump",
     seat,
-    byMs: (random.chance(0.5) ? 1 : -1) * spread(random, 100, 600_000),
+    // Now and then somebody sets the wrong day.
+    byMs: (random.chance(0.5) ? 1 : -1) * (random.chance(0.3) ? dayMs : spread(random, 100, 600_000)),
   }),
   drift: (random, seat) => ({ kind: "drift", seat, rate: 1 + (2 * random.float() - 1) * driftMax }),
   transfer: (_, seat) => ({ kind: "transfer", seat }),

@@ -10,7 +10,7 @@ import type { OpenOptions, RemoteStore } from "../../member/index.ts";
 import type { Machine } from "../machine.ts";
 import { Prng } from "../prng.ts";
 import { Simulator } from "../simulator.ts";
-import { auditDisks, auditFiles, auditMembers, auditNotes } from "./audit.suite.ts";
+import { auditDisks, auditFiles, auditGarbage, auditMembers, auditNotes } from "./audit.suite.ts";
 import type { Resting } from "./audit.suite.ts";
 import { Cluster } from "./cluster.ts";
 import type { Launch, Seat } from "./cluster.ts";
@@ -168,6 +168,12 @@ class Run {
     this.phase = "auditing what was told";
     auditNotes(this.#notes, this.#inspector, end, injector.counts.has("rot"));
     await this.#goal(auditDisks(resting), endingMs);
+    this.phase = "collecting garbage";
+    const { clock } = this.#operator.env;
+    await this.#goal(
+      auditGarbage(resting, (ms) => sleep(clock, ms)),
+      recoveryMs + endingMs,
+    );
     return {
       seed: String(this.#options.seed),
       schedule: this.#schedule,

@@ -4,6 +4,7 @@ import { test } from "node:test";
 import type { HoldfastError } from "../../base/index.ts";
 import type { KeyEvent, RemoteStore } from "../../member/index.ts";
 import { WatchChecker } from "../check/index.ts";
+import { collectionRace } from "./collection-race.suite.ts";
 import { refusal, tell } from "./scenario.suite.ts";
 import type { Scene } from "./scenario.suite.ts";
 
@@ -316,4 +317,8 @@ test("applied index stored apart from the data: a restart applies no command twi
       assert.ok(acknowledged > 50, `only ${acknowledged} were counted`);
     });
   }
+});
+
+test("collection racing with puts of the same content, with clocks a day off in either direction, loses nothing", async () => {
+  for (const seed of [1, 2, 3]) await collectionRace({ seed, roundCount: 6 });
 });

@@ -5,10 +5,10 @@
  * that is not there is readable only from the revision on at which the last one was deleted, whichever that was, and so is
  * one that is made later. What is left of its versions goes with the sweeps that follow.
  */
-import { readUint64BE, writeUint64BE } from "../../base/index.ts";
+import { equalBytes, readUint64BE, writeUint64BE } from "../../base/index.ts";
 import { Refusal } from "../view.ts";
 import type { ApplyContext, State } from "../view.ts";
-import type { BucketSettings } from "./file-operation.ts";
+import { BucketSettings } from "./file-operation.ts";
 import { checkSettings, defaultBucketSettings } from "./file-rules.ts";
 import { allPaths, bucketKey, deletionKey, fileRange, StoredBucket } from "./layout.ts";
 
@@ -77,11 +77,19 @@ function anotherBucket(name: string, expected: number, found: StoredBucket | und
   return new Refusal("conflict", `${what}: read its settings and begin again`, { final: true });
 }
 
+export interface SetConditions {
+  readonly mustBeNew: boolean;
+  /** The revision that made the bucket; 0: any. */
+  readonly expected: number;
+  /** The settings that it has; undefined: any. */
+  readonly before: BucketSettings | undefined;
+}
+
 export function setBucket(
   context: ApplyContext,
   name: string,
   settings: BucketSettings,
-  { mustBeNew, expected }: { readonly mustBeNew: boolean; readonly expected: number },
+  { mustBeNew, expected, before: seen }: SetConditions,
 ): Refusal | undefined {
   const refused = checkSettings(settings);
   if (refused !== undefined) return refused;
@@ -90,6 +98,10 @@ export function setBucket(
   if (before === undefined) {
     makeBucket(context, name, settings);
     return undefined;
+  }
+  if (seen !== undefined && !isSame(before.settings, seen)) {
+    const what = `the settings of bucket ${name} are no longer those that were read`;
+    return new Refusal("conflict", `${what}: somebody else has changed them; read them and try again`);
   }
   if (mustBeNew) return new Refusal("exists", `bucket ${name} is there already; choose another name, or use it`);
   const encrypted = before.settings.encryption.length > 0;
@@ -103,12 +115,17 @@ export function setBucket(
   return undefined;
 }
 
+function isSame(a: BucketSettings, b: BucketSettings): boolean {
+  return equalBytes(BucketSettings.encode(a), BucketSettings.encode(b));
+}
+
 export function deleteBucket(context: ApplyContext, name: string): Refusal | undefined {
   const { state, revision } = context;
   if (readBucket(state, name) === undefined) return new Refusal("notFound", `bucket ${name} does not exist`);
   const count = state.count(fileRange(name, allPaths));
   if (count > 0) {
-    return new Refusal("conflict", `bucket ${name} has files, ${count} of them; delete them first`);
+    const entries = count === 1 ? "1 entry" : `${count} entries`;
+    return new Refusal("conflict", `bucket ${name} is not empty: it has ${entries}; delete all of them first`);
   }
   state.delete(bucketKey(name));
   const stored = new Uint8Array(8);

@@ -49,6 +49,8 @@ export const FileContent = message("holdfast.file.Content", {
   inode: uint64Big(15),
   /** Entries of one bucket with the same number, not 0, from the same tree are hard links of each other. */
   linkGroup: uint64Big(16),
+  /** In an encrypted bucket, of a file or a link: what its client vouches for it with (file/content-seal.ts); else empty. */
+  seal: bytes(17),
 });
 export type FileContent = Infer<typeof FileContent>;
 
@@ -97,6 +99,8 @@ const SetBucket = message("holdfast.file.SetBucket", {
   mustBeNew: bool(3),
   /** Only if it is the bucket that this revision made; else `conflict`. 0: whatever is there. */
   bucketRevision: uint64(4),
+  /** Only if its settings still are these; else `conflict`. Absent: whatever they are. */
+  before: embed(5, BucketSettings),
 });
 /**
  * `notFound` unless it is there, `conflict` unless it has no files. Its old versions cannot be read any more, and go with the

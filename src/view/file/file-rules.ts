@@ -16,6 +16,7 @@ const inlineExtraMax = 64;
 const contentTypeSizeMax = 255;
 const encryptionSizeMax = 4_096;
 const modeMax = 0o7777;
+const sealSizeMax = 32;
 const chunkSizeLeast = 4_096;
 const chunkSizeMost = 8_388_608;
 
@@ -62,8 +63,9 @@ export function checkPrefix(path: Uint8Array): Refusal | undefined {
 
 /** `encrypted`: whether the bucket is. */
 export function checkContent(content: Init<typeof FileContent>, encrypted: boolean): Refusal | undefined {
-  const { type = "file", mode = 0 } = content;
+  const { type = "file", mode = 0, seal = noBytes } = content;
   if (mode > modeMax) return invalid(`mode ${mode.toString(8)} has more than the 12 permission bits`);
+  if (seal.length > sealSizeMax) return invalid(`the seal is ${seal.length} bytes; the limit is ${sealSizeMax}`);
   const refused = checkDescription(content);
   if (refused !== undefined) return refused;
   return type === "file" ? checkBytes(content, encrypted) : checkNoBytes(content, type);

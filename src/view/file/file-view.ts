@@ -5,6 +5,7 @@
  * mode and times a folder has, and keeps it while it is empty.
  */
 import { emptyBytes } from "../../base/index.ts";
+import type { Init } from "../../base/index.ts";
 import { Refusal } from "../view.ts";
 import type { ApplyContext, State, View } from "../view.ts";
 import { keyText } from "../key/key-state.ts";
@@ -63,9 +64,10 @@ export class FileView implements View<FileOperation, FileResult> {
   #apply(context: ApplyContext, operation: NonNullable<FileOperation["operation"]>): Applied {
     switch (operation.case) {
       case "setBucket": {
-        const { bucket = "", settings = {}, mustBeNew = false, bucketRevision: expected = 0 } = operation.value;
-        const whole = BucketSettings.decode(BucketSettings.encode(settings));
-        const refused = checkBucket(bucket) ?? setBucket(context, bucket, whole, { mustBeNew, expected });
+        const { bucket = "", settings = {}, mustBeNew = false, bucketRevision: expected = 0, before } = operation.value;
+        const whole = wholeSettings(settings);
+        const conditions = { mustBeNew, expected, before: before === undefined ? undefined : wholeSettings(before) };
+        const refused = checkBucket(bucket) ?? setBucket(context, bucket, whole, conditions);
         return refused ?? { case: "setBucket", value: {} };
       }
       case "deleteBucket": {
@@ -209,4 +211,8 @@ function check(context: ApplyContext, { files = [], prefixes = [] }: Value<"chec
     }
   }
   return { case: "check", value: {} };
+}
+
+function wholeSettings(settings: Init<typeof BucketSettings>): BucketSettings {
+  return BucketSettings.decode(BucketSettings.encode(settings));
 }
