@@ -12,18 +12,26 @@
  * Whether the run that has left a file behind still lives is not known, and need not be. A file that nobody has written to
  * for `staleMs` is rubbish.
  */
-import { HoldfastError, toHex } from "../base/index.ts";
+import { HoldfastError, temporaryPrefix, toHex } from "../base/index.ts";
 import type { FileStat, FileSystem, Random, WritableFile } from "../base/index.ts";
-import { joinPath, parentPath, partialPrefix } from "./tree-path.ts";
+import { joinPath, namePart, parentPath, partialPrefix } from "./tree-path.ts";
 
 export const staleMs = 600_000;
+/** A small file is written in one go, and again if its temporary is taken away: what is older than this is rubbish. */
+export const smallStaleMs = 2_000;
 /** Folders whose leftovers are remembered. */
 const folderCountMax = 256;
 
 /** Whether a temporary file of this status is of a run that has died, or stands still for very long. */
-export function isStale({ type, changedNs }: FileStat, nowMs: number): boolean {
+export function isStale(place: string, { type, changedNs }: FileStat, nowMs: number): boolean {
   const isTemporary = type === "file" || type === "link";
-  return isTemporary && changedNs + BigInt(staleMs) * 1_000_000n < BigInt(Math.floor(nowMs)) * 1_000_000n;
+  const ageMs = isSmall(place) ? smallStaleMs : staleMs;
+  return isTemporary && changedNs + BigInt(ageMs) * 1_000_000n < BigInt(Math.floor(nowMs)) * 1_000_000n;
+}
+
+/** Whether it is of a small file. */
+export function isSmall(place: string): boolean {
+  return namePart(place).startsWith(temporaryPrefix);
 }
 
 interface Leftover {
@@ -100,7 +108,7 @@ export class PartialFiles {
   /** What was seen there that nobody can want any more. */
   async stale(nowMs: number): Promise<string[]> {
     const all = (await Promise.all(this.#folders.values())).flat();
-    return all.filter(({ stat }) => isStale(stat, nowMs)).map(({ place }) => place);
+    return all.filter(({ place, stat }) => isStale(place, stat, nowMs)).map(({ place }) => place);
   }
 }
 

@@ -10,14 +10,14 @@
  * in those is checked against the names of its chunks and used. Nothing is synced: after a power failure a file may have
  * its size and times and not its bytes; comparing contents finds that.
  */
-import { equalBytes, HoldfastError, throwIfAborted, toHex, utf8Encode } from "../base/index.ts";
+import { equalBytes, HoldfastError, sleep, throwIfAborted, toHex, utf8Encode } from "../base/index.ts";
 import type { FileAttributes, FileStat, WritableFile } from "../base/index.ts";
 import { locateChunks } from "../blob/index.ts";
 import type { ChunkSettings } from "../blob/index.ts";
 import { contentOf } from "./file-reading.ts";
 import type { FileReading, LastCheck } from "./file-reading.ts";
 import type { FileRecord } from "./file-record.ts";
-import { inFolder, isStale, PartialFiles } from "./partial-file.ts";
+import { inFolder, isSmall, isStale, PartialFiles, smallStaleMs } from "./partial-file.ts";
 import { nameChunk } from "./tree.ts";
 import type { TreeParts } from "./tree.ts";
 import { joinPath, namePart, parentPath, partialPrefix } from "./tree-path.ts";
@@ -298,10 +298,12 @@ export class TreeTarget {
    */
   async removeStale(places: readonly string[]): Promise<void> {
     const { fileSystem, env } = this.#parts;
+    // Small ones of a run that died a moment ago go too.
+    if (places.some(isSmall)) await sleep(env.clock, smallStaleMs + 2);
     const nowMs = env.clock.wallMs();
     for (const place of new Set([...places, ...(await this.#partials.stale(nowMs))])) {
       const stat = await fileSystem.stat(place).catch(() => undefined);
-      if (stat !== undefined && isStale(stat, nowMs)) await this.#clear(place);
+      if (stat !== undefined && isStale(place, stat, nowMs)) await this.#clear(place);
     }
   }
 

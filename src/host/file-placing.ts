@@ -3,7 +3,8 @@
  * `WorkerPipeline` writes. Its calls wait for the system: a file takes a tenth of what it takes with calls that do not, and
  * the event loop that serves others does not run here, or has few files to write.
  *
- * A process that dies meanwhile leaves a file whose name begins with `temporaryPrefix`.
+ * A process that dies meanwhile leaves a file whose name begins with `temporaryPrefix`. Whoever takes one that is still
+ * being written for such a one, and removes it, does no harm: it is written again.
  */
 import { randomBytes } from "node:crypto";
 import * as fs from "node:fs";
@@ -17,6 +18,7 @@ const { O_CREAT, O_EXCL, O_NOFOLLOW, O_WRONLY } = fs.constants;
 /** Set-user-id and set-group-id: a file whose owner cannot be set does not get them. */
 const specialBits = 0o6000;
 const second = 1_000_000_000n;
+const attemptCountMax = 3;
 
 export class FilePlacer {
   readonly #times: FileTimes;
@@ -30,16 +32,21 @@ export class FilePlacer {
 
   /** As `FileSystem.place`. */
   async place(path: string, bytes: Uint8Array, attributes: FileAttributes): Promise<void> {
-    const folder = path.slice(0, path.lastIndexOf("/") + 1);
-    const temporary = placeOf(`${folder}${this.#prefix}${this.#count++}`);
-    const { modifiedNs } = attributes;
-    attempt("create", path, () => write(temporary, path, bytes, attributes));
-    try {
-      if (modifiedNs !== undefined && modifiedNs % second !== 0n) await this.#setTime(temporary, path, modifiedNs);
-      attempt("replace", path, () => fs.renameSync(temporary, placeOf(path)));
-    } catch (error) {
-      remove(temporary);
-      throw error;
+    for (let attemptCount = 1; ; attemptCount++) {
+      const folder = path.slice(0, path.lastIndexOf("/") + 1);
+      const temporary = placeOf(`${folder}${this.#prefix}${this.#count++}`);
+      const { modifiedNs } = attributes;
+      attempt("create", path, () => write(temporary, path, bytes, attributes));
+      try {
+        if (modifiedNs !== undefined && modifiedNs % second !== 0n) await this.#setTime(temporary, path, modifiedNs);
+        attempt("replace", path, () => fs.renameSync(temporary, placeOf(path)));
+        return;
+      } catch (error) {
+        // Somebody may have taken it for what a process that died has left behind.
+        const isGone = !fs.existsSync(temporary);
+        remove(temporary);
+        if (!isGone || attemptCount >= attemptCountMax) throw error;
+      }
     }
   }
 

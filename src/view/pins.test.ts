@@ -32,9 +32,7 @@ async function propose(replica: Replica, ...operations: Operation[]): Promise<nu
 
 async function snapshotsOf(replica: Replica): Promise<NamedSnapshot[]> {
   const { tree, release } = replica.snapshot();
-  const all = await readSnapshots(tree);
-  release();
-  return all;
+  return readSnapshots(tree).finally(release);
 }
 
 /** All entries of a pinned state, as text. */

@@ -218,27 +218,6 @@ export const mutants: readonly Mutant[] = [
     probe: "collections",
   },
   {
-    name: "what is found to be there already keeps its epoch",
-    file: "blob/pack-store.ts",
-    find: "      if (there) index.setEpoch(slot, this.#state.epoch);\n",
-    replace: "",
-    probe: "collections",
-  },
-  {
-    name: "a put is taken although its upload has ended",
-    file: "view/file/file-view.ts",
-    find: "  if (upload !== 0n && !uploadLasts(state, upload)) {",
-    replace: "  if (upload !== 0n && !uploadLasts(state, upload) && content.size < 0) {",
-    probe: "collections",
-  },
-  {
-    name: "a member does not look at new files",
-    file: "member/cluster/chunk-follower.ts",
-    find: "    } else this.#queue.push(content);",
-    replace: "    }",
-    probe: "collections",
-  },
-  {
     name: "a watch goes on one revision too late",
     file: "view/key/remote.ts",
     find: "this.#from = revision + 1;",
