@@ -5,7 +5,7 @@ import { assert, HoldfastError } from "../base/index.ts";
 import type { Env } from "../base/index.ts";
 import type { BlobStore } from "../blob/index.ts";
 import { Boundary, seedSize } from "./boundary.ts";
-import { PageCache } from "./cache.ts";
+import { PageCache, PageMissing } from "./cache.ts";
 import { Editor } from "./editor.ts";
 import { storeDirty } from "./flush.ts";
 import { hashBytes, hashText } from "./format.ts";
@@ -66,6 +66,9 @@ function rootPage(root: TreeRoot): Page {
   if (root.count !== 0) throw new HoldfastError("invalid", `a tree's root has no page but ${root.count} entries`);
   return page;
 }
+
+/** Bytes of large values that are loaded for many keys at once; those beyond come one after another, when needed. */
+const prefetchedLargeSizeMax = 16_777_216;
 
 class BlobTree implements TreeEdit {
   readonly #env: TreeEnv;
@@ -136,6 +139,11 @@ class BlobTree implements TreeEdit {
     return missing.size === 0 ? undefined : this.#fetch(list, missing);
   }
 
+  require(keys: readonly Uint8Array[]): void {
+    const [first, ...others] = this.#missing(keys);
+    if (first !== undefined) throw new PageMissing(this.#cache, first, others);
+  }
+
   async #fetch(keys: readonly Uint8Array[], missing: Set<Block>): Promise<void> {
     // A page that comes shows which page below it is wanted: one round a height. The edit may go on meanwhile.
     for (let wanted = missing; wanted.size > 0; wanted = this.#missing(keys)) {
@@ -146,6 +154,7 @@ class BlobTree implements TreeEdit {
   /** The first block on each key's path that is not here. What is here is kept for the caller. */
   #missing(keys: readonly Uint8Array[]): Set<Block> {
     const missing = new Set<Block>();
+    let largeSize = 0;
     for (const key of keys) {
       let page = this.#editor.root;
       for (;;) {
@@ -157,8 +166,9 @@ class BlobTree implements TreeEdit {
         if (page.level === 0) {
           const large = page.larges === undefined ? undefined : page.larges[page.search(key)];
           if (large === undefined) break;
-          if (!large.resident) missing.add(large);
-          else this.#cache.pin(large);
+          largeSize += large.size;
+          if (large.resident) this.#cache.pin(large);
+          else if (largeSize <= prefetchedLargeSizeMax) missing.add(large);
           break;
         }
         page = page.children[page.childIndex(key)] as Page;

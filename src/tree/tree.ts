@@ -135,6 +135,8 @@ export interface TreeEdit {
    * of it is here already. What it loaded stays until the next `trimCache`.
    */
   prefetch(keys: Iterable<Uint8Array>): Promise<void> | undefined;
+  /** For a synchronous caller: throws one `PageMissing` for all that these keys lack at the next height, if anything. */
+  require(keys: readonly Uint8Array[]): void;
   /**
    * Brings the cache under its limit. Call it between commands: what `prefetch` and `PageMissing.load` have brought
    * stays until this call, so that a command never waits in vain for a page that was here and went.

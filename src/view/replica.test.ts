@@ -9,7 +9,7 @@ import { verify } from "../tree/index.ts";
 import { ClusterLog } from "./cluster-log.suite.ts";
 import { hex, Member, openSession, plain, randomCommand, rootText, scale, utf8 } from "./fixture.suite.ts";
 import { encodeCommand, operation, Replica, rootOf } from "./index.ts";
-import type { CheckpointRecord, View } from "./index.ts";
+import type { CheckpointRecord, Operation, View } from "./index.ts";
 
 const notThere: View = {
   id: 99,
@@ -109,6 +109,42 @@ test("many commands at once through a cache of 4 KiB, with checkpoints in betwee
   assert.equal(await rootText(again), await rootText(reference));
   await again.close();
   await reference.close();
+});
+
+test("a large command on pages that are not here begins again a few times, not once a page", async () => {
+  const member = new Member("large command");
+  const key = (index: number) => `k${String(index).padStart(5, "0")}`;
+  const put = (index: number) => member.put(key(index), new Uint8Array(100).fill(index));
+  const all = Array.from({ length: 2_000 }, (_, index) => index);
+  const first = await member.open();
+  assert.ok((await first.propose(all.map(put))).ok);
+  await first.checkpoint();
+  await first.close();
+
+  const [view, applied] = [member.views.key, member.views.key.apply.bind(member.views.key)];
+  let begun = 0;
+  const count = async (replica: Replica, operations: Operation[]) => {
+    begun = 0;
+    view.apply = (context, body) => {
+      if (context.emittedCount === 0) begun++;
+      return applied(context, body);
+    };
+    const outcome = await replica.propose(operations);
+    assert.ok(outcome.ok, plain(outcome));
+    await replica.checkpoint();
+    await replica.close();
+    return begun;
+  };
+  const puts = all.map((index) => ({
+    operation: { case: "put", value: { key: utf8(key(index)), value: utf8("x") } } as const,
+  }));
+  const transaction = { compares: [], then: puts, otherwise: [] };
+  const cold = { cacheSizeMax: 4_096 };
+  const replaced = await count(await member.open(cold), [member.key({ case: "transaction", value: transaction })]);
+  const deleted = await count(await member.open(cold), [member.remove("k", "l")]);
+  const again = await count(await member.open(cold), all.map(put));
+  const deletedAgain = await count(await member.open(cold), [member.remove("k", "l")]);
+  assert.ok(Math.max(replaced, deleted, again, deletedAgain) <= 20, `${replaced} ${deleted} ${again} ${deletedAgain}`);
 });
 
 for (const seed of Array.from({ length: 2 * scale }, (_, index) => `restarts ${index}`)) {

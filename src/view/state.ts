@@ -144,10 +144,13 @@ export class RunningState {
     let outcome: CommandOutcome | PageMissing = missing;
     this.#loadingCount++;
     try {
-      while (outcome instanceof PageMissing) {
+      // All at once what the command names: it begins from its first operation after every miss. What cannot be read
+      // shows when it is needed.
+      await this.#tree.prefetch(this.#touched([command]))?.catch(() => {});
+      do {
         await outcome.load();
         outcome = this.#applier.apply(this.applied, command);
-      }
+      } while (outcome instanceof PageMissing);
     } finally {
       this.#loadingCount--;
     }
@@ -164,12 +167,16 @@ export class RunningState {
   /** Loads what the next commands will touch, if lately one had to wait. */
   prefetch(commands: readonly (DecodedCommand | undefined)[]): Promise<void> | undefined {
     if (this.#prefetching <= 0) return undefined;
-    const keys: Uint8Array[] = [];
-    for (const command of commands) if (command !== undefined) this.#applier.touches(command, (key) => keys.push(key));
     this.#prefetching -= commands.length;
-    const fetching = this.#tree.prefetch(keys);
+    const fetching = this.#tree.prefetch(this.#touched(commands));
     if (fetching !== undefined) this.#prefetching = prefetchCount;
     return fetching;
+  }
+
+  #touched(commands: readonly (DecodedCommand | undefined)[]): Uint8Array[] {
+    const keys: Uint8Array[] = [];
+    for (const command of commands) if (command !== undefined) this.#applier.touches(command, (key) => keys.push(key));
+    return keys;
   }
 
   /** See `Replica.readNow`. */

@@ -42,6 +42,10 @@ export class UndoState implements State {
     return this.#tree.count(range);
   }
 
+  require(keys: readonly Uint8Array[]): void {
+    this.#tree.require(keys);
+  }
+
   /** Forgets the way back: what was done stays. */
   commit(): void {
     this.#keys.length = 0;

@@ -23,6 +23,11 @@ export interface State {
   /** start ≤ key < end, ascending, or descending when `reverse`. Do not edit while iterating: collect first. */
   entries(range: KeyRange & { readonly reverse?: boolean }): IterableIterator<StateEntry>;
   count(range: KeyRange): number;
+  /**
+   * Sees to it that the pages of all these keys are here: what is missing comes at once. Call it before edits of many
+   * keys that `touches` could not name; a command begins again from its first operation after every miss.
+   */
+  require(keys: readonly Uint8Array[]): void;
 }
 
 export interface KeyRange {

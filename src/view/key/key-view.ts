@@ -36,11 +36,7 @@ export class KeyView implements View<KeyOperation, KeyResult> {
   }
 
   touches({ operation }: KeyOperation, touch: (key: Uint8Array) => void): void {
-    if (operation?.case === "put") touch(currentKey(operation.value.key ?? noBytes));
-    else if (operation?.case === "delete") touch(currentKey(operation.value.span?.key ?? noBytes));
-    else if (operation?.case === "check") {
-      for (const { span } of operation.value.compares ?? []) touch(currentKey(span?.key ?? noBytes));
-    }
+    touchOf(operation, 0, touch);
   }
 
   #apply(context: ApplyContext, { operation }: KeyOperation, depth: number): Applied {
@@ -106,6 +102,7 @@ export class KeyView implements View<KeyOperation, KeyResult> {
       },
     });
     if (entries instanceof Refusal) return entries;
+    if (entries.length > 1) context.state.require(entries.map(({ key }) => deletedKey(key)));
     for (const { key, record } of entries) {
       const refused = deleteKey(context, this.#self, key.slice(), record);
       if (refused !== undefined) return refused;
@@ -140,6 +137,32 @@ export class KeyView implements View<KeyOperation, KeyResult> {
 }
 
 const noBytes = new Uint8Array(0);
+function touchOf(operation: KeyOperation["operation"], depth: number, touch: (key: Uint8Array) => void): void {
+  switch (operation?.case) {
+    case "put": {
+      const { key = noBytes } = operation.value;
+      touch(currentKey(key));
+      // A key that is new takes the place of its deletion.
+      touch(deletedKey(key));
+      return;
+    }
+    case "delete":
+      return touch(currentKey(operation.value.span?.key ?? noBytes));
+    case "check":
+      for (const { span } of operation.value.compares ?? []) touch(currentKey(span?.key ?? noBytes));
+      return;
+    case "transaction": {
+      if (depth >= limits.transactionDepthMax) return;
+      const { compares, then, otherwise } = operation.value;
+      for (const { span } of compares) touch(currentKey(span?.key ?? noBytes));
+      for (const each of then) touchOf(each.operation, depth + 1, touch);
+      for (const each of otherwise) touchOf(each.operation, depth + 1, touch);
+      return;
+    }
+    default:
+  }
+}
+
 /** Bytes of superseded values after which a sweep's step ends. */
 const sweepSizeMax = 1_048_576;
 
