@@ -111,10 +111,11 @@ test("many commands at once through a cache of 4 KiB, with checkpoints in betwee
   await reference.close();
 });
 
+const numbered = (index: number) => `k${String(index).padStart(5, "0")}`;
+
 test("a large command on pages that are not here begins again a few times, not once a page", async () => {
   const member = new Member("large command");
-  const key = (index: number) => `k${String(index).padStart(5, "0")}`;
-  const put = (index: number) => member.put(key(index), new Uint8Array(100).fill(index));
+  const put = (index: number) => member.put(numbered(index), new Uint8Array(100).fill(index));
   const all = Array.from({ length: 2_000 }, (_, index) => index);
   const first = await member.open();
   assert.ok((await first.propose(all.map(put))).ok);
@@ -136,7 +137,7 @@ test("a large command on pages that are not here begins again a few times, not o
     return begun;
   };
   const puts = all.map((index) => ({
-    operation: { case: "put", value: { key: utf8(key(index)), value: utf8("x") } } as const,
+    operation: { case: "put", value: { key: utf8(numbered(index)), value: utf8("x") } } as const,
   }));
   const transaction = { compares: [], then: puts, otherwise: [] };
   const cold = { cacheSizeMax: 4_096 };
