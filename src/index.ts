@@ -135,30 +135,18 @@ export async function open(
 
 /** The member's store, with the one difference that closing it closes the member. */
 function memberStore(member: Member): Store {
-  const { store } = member;
   const close = () => member.close();
-  return {
-    keys: store.keys,
-    leases: store.leases,
-    buckets: store.buckets,
-    snapshots: store.snapshots,
-    members: store.members,
-    failed: member.failed,
-    at: (revision) => store.at(revision),
-    files: (bucket, secret) => store.files(bucket, secret),
-    snapshot: (name, how) => store.snapshot(name, how),
-    collect: (how) => store.collect(how),
-    scrub: (how) => store.scrub(how),
-    transaction: (body, options) => store.transaction(body, options),
-    status: () => store.status(),
-    checkpoint: () => store.checkpoint(),
-    readLog: (options) => store.readLog(options),
-    verifyLog: (options) => store.verifyLog(options),
-    verifyBlobs: (options) => store.verifyBlobs(options),
-    verifyTree: (options) => store.verifyTree(options),
-    close,
-    [Symbol.asyncDispose]: close,
-  };
+  const own = new Map<string | symbol, unknown>([
+    ["failed", member.failed],
+    ["close", close],
+    [Symbol.asyncDispose, close],
+  ]);
+  return new Proxy<Store>(member.store, {
+    get(store, name) {
+      const value: unknown = own.get(name) ?? Reflect.get(store, name, store);
+      return typeof value === "function" ? (value as (...all: unknown[]) => unknown).bind(store) : value;
+    },
+  });
 }
 
 /**

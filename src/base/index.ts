@@ -24,7 +24,7 @@ export type {
 } from "./doors.ts";
 export { pathBytes, pathText, temporaryPrefix } from "./file-system.ts";
 export type { FileAttributes, FileStat, FileSystem, FolderEntry, OpenedFile, WritableFile } from "./file-system.ts";
-export { abortable, abortError, deferred, giveWay, Signal, sleep, throwIfAborted } from "./async.ts";
+export { abortable, abortError, deferred, giveWay, isAborted, Signal, sleep, throwIfAborted } from "./async.ts";
 export type { Deferred } from "./async.ts";
 export { pieces } from "./pieces.ts";
 export {

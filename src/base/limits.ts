@@ -49,6 +49,8 @@ export const limits = {
   /** All metadata of one file, names and values together; longest target of a symbolic link. */
   fileMetadataSizeMax: 8_192,
   linkTargetSizeMax: 4_096,
+  /** Bytes of one answer of a view, about: what would be larger comes in several. */
+  answerSizeMax: 1_048_576,
   /** Shortest and longest lease. */
   leaseTtlMinMs: 100,
   leaseTtlMaxMs: 9_000_000_000,

@@ -224,13 +224,13 @@ test("a transaction gives uploaded bytes a name together with keys, or nothing",
   const world = await World.open(t);
   const files = world.access.files("b");
   const uploaded = await files.upload(noise(20_000));
-  const { key: keyView, file: fileView } = world.member.views;
-  const { LocalKeys } = await import("../view/index.ts");
+  const { views } = world.member;
+  const { LocalKeys, LocalViews } = await import("../view/index.ts");
   const keys = new LocalKeys(world.member.env.clock, world.replica);
   t.after(async () => keys.close());
   await runTransaction(
     world.member.env,
-    { proposer: world.replica, keys, keyView, files: world.source, fileView },
+    { proposer: world.replica, keys, files: world.source, source: new LocalViews(world.replica, views.asked), views },
     (tx) => {
       tx.keys.put("k", "v");
       tx.files("b").put("f", uploaded, { contentType: "x/y" });

@@ -20,14 +20,17 @@ import {
   LocalKeys,
   LocalLeases,
   LocalSnapshots,
+  LocalViews,
   makeViews,
   PastKeys,
+  pastViews,
   placeName,
   Replica,
   rootOf,
   runTransaction,
   Scrubber,
   SnapshotKeeper,
+  StoreObjects,
 } from "../view/index.ts";
 import type {
   CollectionOptions,
@@ -100,13 +103,14 @@ export async function checkStoreExists(env: Env): Promise<void> {
   throw new HoldfastError("notFound", "there is no store in this directory; `holdfast start --data DIR` makes one");
 }
 
-export class LocalStore implements Store {
+export class LocalStore extends StoreObjects implements Store {
   readonly keys: Keys;
   readonly leases: Leases;
   readonly localKeys: LocalKeys;
   readonly localLeases: LocalLeases;
   readonly localFiles: LocalFiles;
   readonly localSnapshots: LocalSnapshots;
+  readonly localViews: LocalViews;
   /** The chunks of files: of the cluster, where the store is a member's. */
   readonly chunks: FileChunks;
   readonly buckets: Buckets;
@@ -138,6 +142,9 @@ export class LocalStore implements Store {
     options: OpenOptions,
     parts: { log: Chain; replica: Replica; views: Views; leaseKeeper: LeaseKeeper; cluster: ClusterParts | undefined },
   ) {
+    const localViews = new LocalViews(parts.replica, parts.views.asked);
+    super({ source: localViews, views: parts.views });
+    this.localViews = localViews;
     this.#env = env;
     this.#storage = storage;
     this.#log = parts.log;
@@ -231,10 +238,11 @@ export class LocalStore implements Store {
   }
 
   at(revision: number): PastStore {
-    return {
-      keys: new PastKeys(this.localKeys, checkedRevision("the revision", revision)),
-      files: (bucket, secret) => this.#files.past(bucket, revision, secret),
-    };
+    const source = pastViews(this.localViews, checkedRevision("the revision", revision));
+    return Object.assign(new StoreObjects({ source, views: this.views }), {
+      keys: new PastKeys(this.localKeys, revision),
+      files: (bucket: string, secret?: BucketSecret) => this.#files.past(bucket, revision, secret),
+    });
   }
 
   files(bucket: string, secret?: BucketSecret): Files {
@@ -257,8 +265,8 @@ export class LocalStore implements Store {
     body: (tx: TransactionContext) => T | Promise<T>,
     options?: TransactionOptions,
   ): Promise<TransactionOutcome<T>> {
-    const { key: keyView, file: fileView } = this.views;
-    const parts = { proposer: this.replica, keys: this.localKeys, keyView, files: this.localFiles, fileView };
+    const { localKeys: keys, localFiles: files, localViews: source, views } = this;
+    const parts = { proposer: this.replica, keys, files, source, views };
     return runTransaction(this.#env, parts, body, options);
   }
 
@@ -387,6 +395,7 @@ export class LocalStore implements Store {
 
   async #settle(): Promise<void> {
     this.localKeys.close();
+    this.localViews.close();
     await this.#files.close();
     await this.#collector.close();
     await this.#scrubber.close();

@@ -13,13 +13,16 @@ import {
   Leases,
   makeViews,
   PastKeys,
+  pastViews,
   RemoteCalls,
   RemoteFiles,
   RemoteKeys,
   RemoteLeases,
   RemoteProposer,
   RemoteSnapshots,
+  RemoteViews,
   runTransaction,
+  StoreObjects,
 } from "../view/index.ts";
 import type {
   CollectionOptions,
@@ -125,7 +128,7 @@ async function whenRefused(env: Env, addresses: readonly string[], signal: Abort
   throw new HoldfastError("unavailable", `${reasons.join("; ")}; ${remedy}`);
 }
 
-export class RemoteStore implements Store {
+export class RemoteStore extends StoreObjects implements Store {
   readonly keys: Keys;
   readonly leases: Leases;
   readonly members: Members;
@@ -142,37 +145,54 @@ export class RemoteStore implements Store {
   readonly #remoteFiles: RemoteFiles;
   readonly #files: FileAccess;
   readonly #pipeline: ChunkPipeline;
-  readonly #views: Views = makeViews();
+  readonly #remoteViews: RemoteViews;
+  readonly #views: Views;
   readonly #service: Stub<(typeof StoreService)["methods"]>;
   #closing: Promise<void> | undefined;
 
   constructor(env: Env, addresses: readonly string[], options: ConnectOptions) {
     const { timeoutMs = timeoutDefaultMs, followMembers = true } = options;
-    this.#env = env;
-    this.#pin = new StorePin(env, addresses);
-    this.#client = new RpcClient(env, shuffled(env.random, addresses), {
+    const pin = new StorePin(env, addresses);
+    const client = new RpcClient(env, shuffled(env.random, addresses), {
       callTimeoutMs: timeoutMs,
-      check: (server) => this.#pin.check(server),
+      check: (server) => pin.check(server),
     });
+    const proposer = new RemoteProposer(env, client, { timeoutMs });
+    const source = new RemoteViews(env, client, proposer, { timeoutMs });
+    const views = makeViews();
+    super({ source, views });
+    this.#env = env;
+    this.#pin = pin;
+    this.#client = client;
+    this.#proposer = proposer;
+    this.#remoteViews = source;
+    this.#views = views;
     const calls = new RemoteCalls(env, this.#client, { timeoutMs });
     this.#members = new RemoteMembers(env, this.#client, calls, followMembers);
     this.members = this.#members;
     this.#service = this.#client.use(StoreService);
-    this.#proposer = new RemoteProposer(env, this.#client, { timeoutMs });
     this.#remoteKeys = new RemoteKeys(env, this.#client, this.#proposer, { timeoutMs });
     const remoteLeases = new RemoteLeases(env, this.#client, this.#proposer, { timeoutMs });
     this.keys = new Keys(this.#remoteKeys, this.#views.key);
     const { key: keyView, lease: leaseView, file: fileView, snapshot } = this.#views;
     this.leases = new Leases(env, remoteLeases, leaseView);
-    const source = new RemoteFiles(env, this.#client, this.#proposer, { timeoutMs });
-    this.#remoteFiles = source;
+    const files = new RemoteFiles(env, this.#client, this.#proposer, { timeoutMs });
+    this.#remoteFiles = files;
     this.#pipeline = options.pipeline ?? new PlainPipeline(env);
     const chunks = new RemoteChunks(env, this.#client, "the member");
-    const parts = { env, source, view: fileView, leases: remoteLeases, leaseView, chunks, pipeline: this.#pipeline };
+    const parts = {
+      env,
+      source: files,
+      view: fileView,
+      leases: remoteLeases,
+      leaseView,
+      chunks,
+      pipeline: this.#pipeline,
+    };
     this.#files = new FileAccess(parts);
     this.buckets = this.#files.buckets;
     const snapshots = new RemoteSnapshots(env, this.#client, this.#proposer, { timeoutMs });
-    this.snapshots = new StoreSnapshots({ snapshots, files: source, keyView, fileView }, snapshot);
+    this.snapshots = new StoreSnapshots({ snapshots, files, keyView, fileView }, snapshot);
   }
 
   files(bucket: string, secret?: BucketSecret): Files {
@@ -193,18 +213,24 @@ export class RemoteStore implements Store {
   }
 
   at(revision: number): PastStore {
-    return {
-      keys: new PastKeys(this.#remoteKeys, checkedRevision("the revision", revision)),
-      files: (bucket, secret) => this.#files.past(bucket, revision, secret),
-    };
+    const source = pastViews(this.#remoteViews, checkedRevision("the revision", revision));
+    return Object.assign(new StoreObjects({ source, views: this.#views }), {
+      keys: new PastKeys(this.#remoteKeys, revision),
+      files: (bucket: string, secret?: BucketSecret) => this.#files.past(bucket, revision, secret),
+    });
   }
 
   transaction<T>(
     body: (tx: TransactionContext) => T | Promise<T>,
     options?: TransactionOptions,
   ): Promise<TransactionOutcome<T>> {
-    const { key: keyView, file: fileView } = this.#views;
-    const parts = { proposer: this.#proposer, keys: this.#remoteKeys, keyView, files: this.#remoteFiles, fileView };
+    const parts = {
+      proposer: this.#proposer,
+      keys: this.#remoteKeys,
+      files: this.#remoteFiles,
+      source: this.#remoteViews,
+      views: this.#views,
+    };
     return runTransaction(this.#env, parts, body, options);
   }
 

@@ -5,7 +5,7 @@ import { blobService, chunkService, PeerChunkService } from "../blob/index.ts";
 import type { ChunkServiceOptions } from "../blob/index.ts";
 import { implement, RpcServer } from "../rpc/index.ts";
 import type { RpcServerOptions, Service } from "../rpc/index.ts";
-import { commandService, fileService, keyService, leaseService, snapshotService } from "../view/index.ts";
+import { commandService, fileService, keyService, leaseService, snapshotService, viewService } from "../view/index.ts";
 import { singleService } from "./cluster/cluster-handlers.ts";
 import type { LocalStore } from "./local-store.ts";
 import { StoreService } from "./service.ts";
@@ -47,6 +47,7 @@ export function storeServices(env: Env, store: LocalStore): Service[] {
     leaseService(store.localLeases),
     fileService(store.localFiles),
     snapshotService(store.localSnapshots),
+    viewService(store.localViews, store.views.asked),
     storeService(store),
     blobService(env, store.blobs),
     chunkService(env, store.chunks, { reach: reachIn(store), check: checkIn(store) }),

@@ -11,6 +11,7 @@ import type {
   PastKeys,
   ScrubOptions,
   Snapshot,
+  StoreObjects,
   TransactionContext,
   TransactionOptions,
   TransactionOutcome,
@@ -19,14 +20,17 @@ import type { Members } from "./cluster/members.ts";
 import type { Collecting, LogRecords, Scrubbing, StoreStatus, VerifyProgress } from "./service.ts";
 import type { StoreSnapshots } from "./store-snapshots.ts";
 
-/** A store at one revision, to be read. */
-export interface PastStore {
+/** The objects of a store by their names: counters, … */
+type Objects = Pick<StoreObjects, keyof StoreObjects>;
+
+/** A store at one revision, to be read: what would change something is `invalid`. */
+export interface PastStore extends Objects {
   readonly keys: PastKeys;
   /** The files of a bucket. `secret` opens one that is encrypted. */
   files(bucket: string, secret?: BucketSecret): PastFiles;
 }
 
-export interface Store {
+export interface Store extends Objects {
   readonly keys: Keys;
   readonly leases: Leases;
   /** How files are kept, bucket by bucket. */

@@ -32,10 +32,18 @@ export { SessionOperation, SessionResult, sessionViewId } from "./sessions.ts";
 export type { StateSnapshot } from "./state.ts";
 export { runTransaction } from "./transaction.ts";
 export type { TransactionContext, TransactionOptions, TransactionOutcome, TransactionParts } from "./transaction.ts";
+export { LocalViews } from "./local-views.ts";
+export { RemoteViews, viewService, ViewService } from "./view-service.ts";
+export { pastViews } from "./view-source.ts";
+export type { Answered, AskOptions, Topic, ViewSource } from "./view-source.ts";
+export { StoreObjects } from "./store-objects.ts";
 export { Refusal } from "./view.ts";
-export type { ApplyContext, BodyCodec, KeyRange, State, StateEntry, View } from "./view.ts";
+export type { ApplyContext, AskedView, BodyCodec, KeyRange, ReadingContext, State, StateEntry, View } from "./view.ts";
 export { makeViews } from "./views.ts";
 export type { Views } from "./views.ts";
+
+export { Counter } from "./counter/counters.ts";
+export type { AddOptions, CounterInTransaction, SetOptions } from "./counter/counters.ts";
 
 export { Compactor } from "./key/compactor.ts";
 export { KeyOperation, KeyResult } from "./key/key-operation.ts";

@@ -5,15 +5,17 @@
  */
 import { HoldfastError, sleep } from "../base/index.ts";
 import type { Env, Revision } from "../base/index.ts";
+import { CounterInTransaction } from "./counter/counters.ts";
 import { operation, refusalError } from "./command.ts";
 import type { Operation, Proposer } from "./command.ts";
 import type { FileSource } from "./file/file-source.ts";
 import { FileTransactions } from "./file/file-transaction.ts";
 import type { FileTransaction } from "./file/file-transaction.ts";
-import type { FileView } from "./file/file-view.ts";
 import type { KeySource } from "./key/key-source.ts";
 import { KeyTransaction } from "./key/key-transaction.ts";
-import type { KeyView } from "./key/key-view.ts";
+import type { Views } from "./views.ts";
+import { ViewTransaction } from "./view-transaction.ts";
+import type { ViewSource } from "./view-source.ts";
 
 export interface TransactionOptions {
   /** How often the function may run. Default 64; then `conflict`. */
@@ -28,14 +30,15 @@ export interface TransactionContext {
   readonly keys: KeyTransaction;
   /** The names of files in a bucket. Bytes are stored before, by `Files.upload`, and get their names here. */
   readonly files: (bucket: string) => FileTransaction;
+  readonly counter: (name: string) => CounterInTransaction;
 }
 
 export interface TransactionParts {
   readonly proposer: Proposer;
   readonly keys: KeySource;
-  readonly keyView: KeyView;
   readonly files: FileSource;
-  readonly fileView: FileView;
+  readonly source: ViewSource;
+  readonly views: Views;
 }
 
 export interface TransactionOutcome<T> {
@@ -59,10 +62,16 @@ export async function runTransaction<T>(
     const revision = await parts.keys.revision({ signal });
     const keys = new KeyTransaction(parts.keys, revision, signal);
     const files = new FileTransactions(parts.files, revision, signal);
+    const tx = new ViewTransaction(parts.source, parts.views.guard, revision, signal);
     let failure: HoldfastError;
     try {
-      const value = await body({ revision, keys, files: (bucket) => files.files(bucket) });
-      const operations = operationsOf(parts, keys, files);
+      const value = await body({
+        revision,
+        keys,
+        files: (bucket) => files.files(bucket),
+        ...objectsOf(tx, parts.views),
+      });
+      const operations = operationsOf(parts.views, keys, files, tx);
       if (operations === undefined) return { value, revision };
       const outcome = await parts.proposer.propose(operations, { signal });
       if (outcome.ok) return { value, revision: outcome.revision };
@@ -72,9 +81,10 @@ export async function runTransaction<T>(
     } catch (error) {
       keys.abandon();
       files.abandon();
+      tx.abandon();
       // The state that it reads may be compacted under it: then it starts from a newer one.
       if (!(error instanceof HoldfastError)) throw error;
-      if (!keys.outdated(error) && !files.outdated(error)) throw error;
+      if (!keys.outdated(error) && !files.outdated(error) && !tx.outdated(error)) throw error;
       failure = error;
     }
     if (attempt >= attemptCountMax) {
@@ -86,18 +96,28 @@ export async function runTransaction<T>(
   }
 }
 
+/** What a transaction has of each asked view: the same object for the same name. */
+function objectsOf(tx: ViewTransaction, views: Views): Pick<TransactionContext, "counter"> {
+  return {
+    counter: (name) => tx.object(views.counter, name, () => new CounterInTransaction(tx, views.counter, name)),
+  };
+}
+
 /** The command that commits it, what was read before what is written; undefined when nothing is. */
 function operationsOf(
-  { keyView, fileView }: TransactionParts,
+  { key: keyView, file: fileView }: Views,
   keys: KeyTransaction,
   files: FileTransactions,
+  tx: ViewTransaction,
 ): Operation[] | undefined {
-  const [ofKeys, ofFiles] = [keys.finish(), files.finish()];
-  if (ofKeys.writes.length + ofFiles.writes.length === 0) return undefined;
+  const [ofKeys, ofFiles, ofViews] = [keys.finish(), files.finish(), tx.finish()];
+  if (ofKeys.writes.length + ofFiles.writes.length + ofViews.writes.length === 0) return undefined;
   return [
     ...ofKeys.checks.map((one) => operation(keyView, one)),
     ...ofFiles.checks.map((one) => operation(fileView, one)),
+    ...ofViews.checks,
     ...ofKeys.writes.map((one) => operation(keyView, one)),
     ...ofFiles.writes.map((one) => operation(fileView, one)),
+    ...ofViews.writes,
   ];
 }

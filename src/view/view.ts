@@ -152,3 +152,30 @@ export interface View<Operation = never, Result = unknown> {
    */
   touches?(operation: Operation, touch: (key: Uint8Array) => void): void;
 }
+
+/** The state as a question sees it. All methods throw `PageMissing`. */
+export interface ReadingContext {
+  readonly state: Pick<State, "get" | "entries" | "count">;
+  /** That the state is of. */
+  readonly revision: Revision;
+  /** Store time, milliseconds since the Unix epoch. */
+  readonly timeMs: number;
+}
+
+/**
+ * A view that is read by questions, and told about by topics: all that its users need, near or far, inside of a
+ * transaction or not, comes from these four methods.
+ *
+ * Its events are topics: names of what has changed. Whoever waits for a change asks again then.
+ */
+export interface AskedView<Operation = never, Result = unknown, Query = never, Answer = unknown> extends View<
+  Operation,
+  Result
+> {
+  readonly query: BodyCodec<Query>;
+  readonly answer: BodyCodec<Answer>;
+  /** Must be pure and bounded: an answer has at most about `limits.answerSizeMax` bytes. Throws `HoldfastError`. */
+  answerTo(context: ReadingContext, query: Query): Answer;
+  /** Whether the answer is surely what it was at revision `since`; false where that cannot be told. */
+  unchanged(context: ReadingContext, query: Query, since: number): boolean;
+}

@@ -1,15 +1,21 @@
 /** All views of a store. Whoever adds one adds it here: every replica of a store must know the same. */
+import { CounterView } from "./counter/counter-view.ts";
 import { FileView } from "./file/file-view.ts";
+import { GuardView } from "./guard-view.ts";
 import { KeyView } from "./key/key-view.ts";
 import { LeaseView } from "./lease/lease-view.ts";
 import { SnapshotView } from "./snapshot/snapshot-view.ts";
-import type { View } from "./view.ts";
+import type { AskedView, View } from "./view.ts";
 
 export interface Views {
   readonly key: KeyView;
   readonly lease: LeaseView;
   readonly file: FileView;
   readonly snapshot: SnapshotView;
+  readonly guard: GuardView;
+  readonly counter: CounterView;
+  /** Those that are read by questions. */
+  readonly asked: readonly AskedView[];
   readonly all: readonly View[];
 }
 
@@ -18,5 +24,9 @@ export function makeViews(): Views {
   const lease = new LeaseView(key);
   const file = new FileView();
   const snapshot = new SnapshotView();
-  return { key, lease, file, snapshot, all: [key, lease, file, snapshot] as unknown as View[] };
+  const counter = new CounterView();
+  const asked = [counter] as unknown as AskedView[];
+  const guard = new GuardView(asked);
+  const all = [key, lease, file, snapshot, guard, ...asked] as unknown as View[];
+  return { key, lease, file, snapshot, guard, counter, asked, all };
 }

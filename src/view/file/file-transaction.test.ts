@@ -12,6 +12,7 @@ import {
   keyService,
   LocalFiles,
   LocalKeys,
+  LocalViews,
   operation,
   RemoteFiles,
   RemoteKeys,
@@ -43,7 +44,7 @@ async function open(t: TestContext, kind: "local" | "remote"): Promise<Fixture> 
     keys.close();
     await replica.close();
   });
-  let parts: TransactionParts = { proposer: replica, keys, keyView: views.key, files, fileView: views.file };
+  let parts: TransactionParts = { proposer: replica, keys, files, source: new LocalViews(replica, views.asked), views };
   if (kind === "remote") {
     const server = new RpcServer(env, [keyService(keys), fileService(files), commandService(replica, views.all)]);
     await server.listen("memory:store");

@@ -4,6 +4,7 @@
  *
  *   17 'l' lease:8          → StoredLease
  *   17 'a' lease:8 key      → nothing: the key goes with the lease
+ *   17 'v' lease:8 view reference → nothing: that view is told when the lease ends
  */
 import { message, uint64 } from "../../base/index.ts";
 import type { Infer } from "../../base/index.ts";
@@ -13,6 +14,7 @@ export const leaseViewId = 17;
 
 const lease = 0x6c;
 const attachment = 0x61;
+const viewAttachment = 0x76;
 
 export const StoredLease = message("holdfast.lease.Lease", {
   /** Milliseconds. */
@@ -71,4 +73,29 @@ export function attach(state: State, id: bigint, key: Uint8Array): void {
 
 export function detach(state: State, id: bigint, key: Uint8Array): void {
   state.delete(attachmentKey(id, key));
+}
+
+function viewAttachmentKey(id: bigint, viewId: number, reference: Uint8Array): Uint8Array {
+  const whole = withId(viewAttachment, id, 1 + reference.length);
+  whole[10] = viewId;
+  whole.set(reference, 11);
+  return whole;
+}
+
+/** Has a view told, as `LeaseFollower`, when the lease ends; `reference` is whatever it knows its object by. */
+export function attachView(state: State, id: bigint, viewId: number, reference: Uint8Array): void {
+  state.put(viewAttachmentKey(id, viewId, reference), nothing);
+}
+
+export function detachView(state: State, id: bigint, viewId: number, reference: Uint8Array): void {
+  state.delete(viewAttachmentKey(id, viewId, reference));
+}
+
+export function viewAttachments(id: bigint): Required<KeyRange> {
+  return { start: withId(viewAttachment, id, 0), end: withId(viewAttachment, id + 1n, 0) };
+}
+
+/** Which view, and what it calls its object. */
+export function viewOfAttachment(whole: Uint8Array): { readonly viewId: number; readonly reference: Uint8Array } {
+  return { viewId: whole[10] as number, reference: whole.slice(11) };
 }

@@ -20,6 +20,8 @@ import {
   leaseKey,
   leaseViewId,
   StoredLease,
+  viewAttachments,
+  viewOfAttachment,
 } from "./lease-state.ts";
 
 const Empty = message("holdfast.lease.Empty", {});
@@ -73,6 +75,13 @@ export interface LeaseChange {
   readonly deadlineMs: number | undefined;
 }
 
+/** A view whose objects go with leases: those that it has attached by `attachView`. */
+export interface LeaseFollower {
+  readonly id: number;
+  /** The lease has ended, and the attachment is gone; the object goes with it, in the same command. */
+  leaseEnded(context: ApplyContext, lease: bigint, reference: Uint8Array): Refusal | undefined;
+}
+
 const idMax = 2n ** 63n - 1n;
 
 export class LeaseView implements View<LeaseOperation, LeaseResult> {
@@ -83,9 +92,15 @@ export class LeaseView implements View<LeaseOperation, LeaseResult> {
   readonly #self = this as unknown as View;
   /** Under whose name key changes are announced. */
   readonly #keyView: View;
+  readonly #followers = new Map<number, LeaseFollower>();
 
   constructor(keyView: Pick<View, "id" | "name">) {
     this.#keyView = keyView as View;
+  }
+
+  /** At the start, by who makes the views. */
+  addFollower(view: LeaseFollower): void {
+    this.#followers.set(view.id, view);
   }
 
   apply(context: ApplyContext, { operation }: LeaseOperation): LeaseResult | Refusal {
@@ -106,6 +121,11 @@ export class LeaseView implements View<LeaseOperation, LeaseResult> {
   }
 
   #grant(context: ApplyContext, { lease, ttlMs }: Infer<typeof Grant>): LeaseResult | Refusal {
+    return this.grant(context, lease, ttlMs) ?? { result: { case: "grant", value: {} } };
+  }
+
+  /** For views that grant a lease with what they do. */
+  grant(context: ApplyContext, lease: bigint, ttlMs: number): Refusal | undefined {
     if (lease <= 0n || lease > idMax) return new Refusal("invalid", `lease id ${lease} is not from 1 to 2^63 - 1`);
     if (ttlMs < limits.leaseTtlMinMs || ttlMs > limits.leaseTtlMaxMs) {
       return new Refusal(
@@ -117,7 +137,13 @@ export class LeaseView implements View<LeaseOperation, LeaseResult> {
       return new Refusal("exists", `lease ${lease} exists; grant one with another id, or let the store choose`);
     }
     this.#set(context, lease, ttlMs);
-    return { result: { case: "grant", value: {} } };
+    return undefined;
+  }
+
+  /** Ends a lease that exists, for a view that has granted it. */
+  end(context: ApplyContext, lease: bigint): Refusal | undefined {
+    const ended = this.#end(context, lease);
+    return ended instanceof Refusal ? ended : undefined;
   }
 
   #set(context: ApplyContext, lease: bigint, ttlMs: number): void {
@@ -144,8 +170,17 @@ export class LeaseView implements View<LeaseOperation, LeaseResult> {
       const refused = deleteKey(context, this.#keyView, key, record);
       if (refused !== undefined) return refused;
     }
+    const attached = Array.from(state.entries(viewAttachments(lease)), ({ key }) => key.slice());
+    const busy = attached.length === 0 ? undefined : context.work.operate(attached.length);
+    if (busy !== undefined) return busy;
     state.delete(leaseKey(lease));
     state.delete(uploadKey(lease));
+    for (const key of attached) state.delete(key);
+    for (const key of attached) {
+      const { viewId, reference } = viewOfAttachment(key);
+      const refused = this.#followers.get(viewId)?.leaseEnded(context, lease, reference);
+      if (refused !== undefined) return refused;
+    }
     context.emit(this.#self, { lease, deadlineMs: undefined } satisfies LeaseChange);
     return keys.length;
   }
