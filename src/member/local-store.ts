@@ -23,6 +23,7 @@ import {
   LocalViews,
   makeViews,
   PastKeys,
+  pastTransaction,
   pastViews,
   placeName,
   Replica,
@@ -143,8 +144,13 @@ export class LocalStore extends StoreObjects implements Store {
     parts: { log: Chain; replica: Replica; views: Views; leaseKeeper: LeaseKeeper; cluster: ClusterParts | undefined },
   ) {
     const localViews = new LocalViews(parts.replica, parts.views.asked);
-    super({ source: localViews, views: parts.views });
+    const localLeases = new LocalLeases(parts.replica);
+    const leases = new Leases(env, localLeases, parts.views.lease);
+    const transaction: LocalStore["transaction"] = (body, how) => this.transaction(body, how);
+    super({ env, source: localViews, views: parts.views, leases, transaction });
     this.localViews = localViews;
+    this.localLeases = localLeases;
+    this.leases = leases;
     this.#env = env;
     this.#storage = storage;
     this.#log = parts.log;
@@ -156,9 +162,7 @@ export class LocalStore extends StoreObjects implements Store {
     this.members = parts.cluster?.members ?? this.#single();
     this.#openedMs = env.clock.monotonicMs();
     this.localKeys = new LocalKeys(env.clock, parts.replica);
-    this.localLeases = new LocalLeases(parts.replica);
     this.keys = new Keys(this.localKeys, parts.views.key);
-    this.leases = new Leases(env, this.localLeases, parts.views.lease);
     this.#compactor = new Compactor(env, parts.replica, parts.views.key, options.historyRevisions ?? 100_000);
     this.localFiles = new LocalFiles(env.clock, parts.replica);
     this.localSnapshots = new LocalSnapshots(parts.replica);
@@ -239,7 +243,9 @@ export class LocalStore extends StoreObjects implements Store {
 
   at(revision: number): PastStore {
     const source = pastViews(this.localViews, checkedRevision("the revision", revision));
-    return Object.assign(new StoreObjects({ source, views: this.views }), {
+    const transaction: LocalStore["transaction"] = () => Promise.reject(pastTransaction(revision));
+    const parts = { env: this.#env, source, views: this.views, leases: this.leases, transaction };
+    return Object.assign(new StoreObjects(parts), {
       keys: new PastKeys(this.localKeys, revision),
       files: (bucket: string, secret?: BucketSecret) => this.#files.past(bucket, revision, secret),
     });

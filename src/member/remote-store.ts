@@ -13,6 +13,7 @@ import {
   Leases,
   makeViews,
   PastKeys,
+  pastTransaction,
   pastViews,
   RemoteCalls,
   RemoteFiles,
@@ -160,7 +161,11 @@ export class RemoteStore extends StoreObjects implements Store {
     const proposer = new RemoteProposer(env, client, { timeoutMs });
     const source = new RemoteViews(env, client, proposer, { timeoutMs });
     const views = makeViews();
-    super({ source, views });
+    const remoteLeases = new RemoteLeases(env, client, proposer, { timeoutMs });
+    const leases = new Leases(env, remoteLeases, views.lease);
+    const transaction: RemoteStore["transaction"] = (body, how) => this.transaction(body, how);
+    super({ env, source, views, leases, transaction });
+    this.leases = leases;
     this.#env = env;
     this.#pin = pin;
     this.#client = client;
@@ -172,10 +177,8 @@ export class RemoteStore extends StoreObjects implements Store {
     this.members = this.#members;
     this.#service = this.#client.use(StoreService);
     this.#remoteKeys = new RemoteKeys(env, this.#client, this.#proposer, { timeoutMs });
-    const remoteLeases = new RemoteLeases(env, this.#client, this.#proposer, { timeoutMs });
     this.keys = new Keys(this.#remoteKeys, this.#views.key);
     const { key: keyView, lease: leaseView, file: fileView, snapshot } = this.#views;
-    this.leases = new Leases(env, remoteLeases, leaseView);
     const files = new RemoteFiles(env, this.#client, this.#proposer, { timeoutMs });
     this.#remoteFiles = files;
     this.#pipeline = options.pipeline ?? new PlainPipeline(env);
@@ -214,7 +217,9 @@ export class RemoteStore extends StoreObjects implements Store {
 
   at(revision: number): PastStore {
     const source = pastViews(this.#remoteViews, checkedRevision("the revision", revision));
-    return Object.assign(new StoreObjects({ source, views: this.#views }), {
+    const transaction: RemoteStore["transaction"] = () => Promise.reject(pastTransaction(revision));
+    const parts = { env: this.#env, source, views: this.#views, leases: this.leases, transaction };
+    return Object.assign(new StoreObjects(parts), {
       keys: new PastKeys(this.#remoteKeys, revision),
       files: (bucket: string, secret?: BucketSecret) => this.#files.past(bucket, revision, secret),
     });

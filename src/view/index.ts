@@ -34,7 +34,7 @@ export { runTransaction } from "./transaction.ts";
 export type { TransactionContext, TransactionOptions, TransactionOutcome, TransactionParts } from "./transaction.ts";
 export { LocalViews } from "./local-views.ts";
 export { RemoteViews, viewService, ViewService } from "./view-service.ts";
-export { pastViews } from "./view-source.ts";
+export { pastTransaction, pastViews } from "./view-source.ts";
 export type { Answered, AskOptions, Topic, ViewSource } from "./view-source.ts";
 export { StoreObjects } from "./store-objects.ts";
 export { Refusal } from "./view.ts";
@@ -43,6 +43,9 @@ export { makeViews } from "./views.ts";
 export type { Views } from "./views.ts";
 
 export { Counter } from "./counter/counters.ts";
+export type { SequenceOptions } from "./counter/sequence.ts";
+export type { Sequence } from "./counter/sequence.ts";
+export type { RateLimiter, RateOptions, Taken } from "./limiter/limiters.ts";
 export type { AddOptions, CounterInTransaction, SetOptions } from "./counter/counters.ts";
 
 export { Compactor } from "./key/compactor.ts";

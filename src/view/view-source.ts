@@ -73,10 +73,15 @@ export async function proposeOne<Body, Result>(
   return { result: outcome.results[0] as Result, revision: outcome.revision };
 }
 
+/** Why nothing of the past is changed. */
+export function pastTransaction(at: number): HoldfastError {
+  return new HoldfastError("invalid", `the store at revision ${at} is read-only`);
+}
+
 /** A source whose every question is about a revision of the past, and that takes no commands. */
 export function pastViews(source: ViewSource, at: number): ViewSource {
   return {
-    propose: () => Promise.reject(new HoldfastError("invalid", `the store at revision ${at} is read-only`)),
+    propose: () => Promise.reject(pastTransaction(at)),
     ask: (view, query, options = {}) => source.ask(view, query, { ...options, at }),
     changes: () => {
       throw new HoldfastError("invalid", `the store at revision ${at} does not change: there is nothing to wait for`);

@@ -4,6 +4,7 @@ import { FileView } from "./file/file-view.ts";
 import { GuardView } from "./guard-view.ts";
 import { KeyView } from "./key/key-view.ts";
 import { LeaseView } from "./lease/lease-view.ts";
+import { LimiterView } from "./limiter/limiter-view.ts";
 import { SnapshotView } from "./snapshot/snapshot-view.ts";
 import type { AskedView, View } from "./view.ts";
 
@@ -14,6 +15,7 @@ export interface Views {
   readonly snapshot: SnapshotView;
   readonly guard: GuardView;
   readonly counter: CounterView;
+  readonly limiter: LimiterView;
   /** Those that are read by questions. */
   readonly asked: readonly AskedView[];
   readonly all: readonly View[];
@@ -25,8 +27,9 @@ export function makeViews(): Views {
   const file = new FileView();
   const snapshot = new SnapshotView();
   const counter = new CounterView();
-  const asked = [counter] as unknown as AskedView[];
+  const limiter = new LimiterView();
+  const asked = [counter, limiter] as unknown as AskedView[];
   const guard = new GuardView(asked);
   const all = [key, lease, file, snapshot, guard, ...asked] as unknown as View[];
-  return { key, lease, file, snapshot, guard, counter, asked, all };
+  return { key, lease, file, snapshot, guard, counter, limiter, asked, all };
 }
