@@ -46,8 +46,10 @@ test("Ctrl-C ends it, with its members and directories", async () => {
   const child = launch(["demo"]);
   const outcome = outcomeOf(child);
   const lines = linesOf(child);
-  while (!/leads; clients/.test(String((await lines.next()).value))) {
-    if (child.exitCode !== null) assert.fail(JSON.stringify(await outcome));
+  for (;;) {
+    const { value, done } = await lines.next();
+    if (done === true) assert.fail(JSON.stringify(await outcome));
+    if (/leads; clients/.test(String(value))) break;
   }
   child.kill("SIGINT");
   const { status, stderr } = await outcome;
