@@ -29,7 +29,11 @@ async function startForPeople(data: string) {
   const outcome = outcomeOf(child);
   const lines = linesOf(child);
   const greeting: string[] = [];
-  while (greeting.at(-1) !== "Ctrl-C stops it.") greeting.push((await lines.next()).value as string);
+  while (greeting.at(-1) !== "Ctrl-C stops it.") {
+    const { value, done } = await lines.next();
+    assert.ok(done !== true, greeting.join("\n"));
+    greeting.push(value as string);
+  }
   return { child, outcome, greeting: greeting.join("\n") };
 }
 
