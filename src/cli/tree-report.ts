@@ -1,6 +1,6 @@
 /**
  * What a person sees of work on whole trees: a line of progress, what became of single paths, an account at the end, and
- * the exit status. Problems, and in a sync the conflicts and what was skipped, are told as they come, on standard error; every
+ * the exit status. Problems, the conflicts of a sync and what was skipped are told as they come, on standard error; every
  * change only in a dry run or with `--verbose`, on standard output. With `--json` all of that is one object a line, and the last line on standard output is the account.
  */
 import { readFile } from "node:fs/promises";
@@ -25,7 +25,7 @@ import { Progress } from "./progress.ts";
 export interface ReportOptions extends TreeCommandOptions {
   /** There is one file only: when it fails, everything does, and no account is given. */
   readonly single?: boolean;
-  /** A sync: its events have longer names, and conflicts and what is skipped are told in any case. */
+  /** A sync: its events have longer names. */
   readonly wide?: boolean;
 }
 
@@ -86,7 +86,7 @@ export interface PathEvent {
 }
 
 const problems = new Set(["failed", "unstable"]);
-/** What a user of a sync wants to hear of, though nothing is wrong. */
+/** What a user wants to hear of in any case, though nothing is wrong. */
 const notable = new Set(["conflict", "skipped"]);
 
 /** What an event is called for people. */
@@ -167,7 +167,7 @@ export class TreeReport {
     if (type === "failed" && single === true) return;
     const isProblem = problems.has(type);
     const isListed = dryRun === true || verbose === true;
-    const isNotable = wide === true && notable.has(type) && !isListed;
+    const isNotable = notable.has(type) && !isListed;
     if (!isProblem && !isNotable && !isListed) return;
     if (json !== true && isProblem) return this.#progress.remark(`warning: ${problemText(event)}`);
     if (json !== true && isNotable) return this.#progress.remark(eventText(event, 0));
