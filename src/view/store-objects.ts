@@ -7,12 +7,18 @@ import type { ReadOptions } from "./key/key-source.ts";
 import type { Leases } from "./lease/leases.ts";
 import { RateLimiter } from "./limiter/limiters.ts";
 import type { RateOptions } from "./limiter/limiters.ts";
-import type { TransactionContext, TransactionOptions, TransactionOutcome } from "./transaction.ts";
+import { Barrier, Election, Lock, Presence, ReadWriteLock, Semaphore } from "./lock/locks.ts";
+import type { SemaphoreOptions } from "./lock/locks.ts";
+import type { LockParts } from "./lock/hold.ts";
+import type { Commands, ObjectDefinition, Queries } from "./object/definition.ts";
+import { listObjects, openObject } from "./object/objects.ts";
+import type { ObjectOptions, OpenObject } from "./object/objects.ts";
+import type { TransactionContext, TransactionOptions, TransactionOutcome } from "./transaction-context.ts";
 import type { Views } from "./views.ts";
 import type { ViewSource } from "./view-source.ts";
 
 export interface ObjectParts {
-  readonly env: Pick<Env, "clock" | "random" | "logger">;
+  readonly env: Pick<Env, "clock" | "random" | "logger" | "determinism">;
   readonly source: ViewSource;
   readonly views: Views;
   readonly leases: Leases;
@@ -50,5 +56,57 @@ export class StoreObjects {
   rateLimiter(name: string, options: RateOptions): RateLimiter {
     const { env, source, views } = this.#parts;
     return new RateLimiter(env.clock, source, views.limiter, name, options);
+  }
+
+  /** One at a time, in the order of asking. */
+  lock<T = unknown>(name: string): Lock<T> {
+    return new Lock(this.#lockParts, name);
+  }
+
+  /** Many who read or one who writes. */
+  readWriteLock(name: string): ReadWriteLock {
+    return new ReadWriteLock(this.#lockParts, name);
+  }
+
+  /** So many at a time. */
+  semaphore(name: string, options: SemaphoreOptions): Semaphore {
+    return new Semaphore(this.#lockParts, name, options);
+  }
+
+  /** Who arrives waits until `count` have. */
+  barrier(name: string, options: { readonly count: number }): Barrier {
+    return new Barrier(this.#lockParts, name, options);
+  }
+
+  /** One of many leads. */
+  election<T = unknown>(name: string): Election<T> {
+    return new Election(this.#lockParts, name);
+  }
+
+  /** Who is here. */
+  presence<T = unknown>(name: string): Presence<T> {
+    return new Presence(this.#lockParts, name);
+  }
+
+  get #lockParts(): LockParts {
+    return { ...this.#parts, view: this.#parts.views.lock };
+  }
+
+  /** An object of a type of your own, on a copy in this process that follows the log. Close it when it is not needed. */
+  object<S, C extends Commands<S>, Q extends Queries<S>>(
+    definition: ObjectDefinition<S, C, Q>,
+    key: string,
+    options?: ObjectOptions,
+  ): Promise<OpenObject<S, C, Q>> {
+    const { env, source, views } = this.#parts;
+    return openObject(env, source, views.object, definition, key, options);
+  }
+
+  /** The keys of the objects of a type that have had a command, in the order of their bytes. */
+  objects(
+    definition: { readonly type: string },
+    options?: ReadOptions & { readonly prefix?: string | undefined },
+  ): AsyncIterable<string> {
+    return listObjects(this.#parts.source, this.#parts.views.object, definition.type, options);
   }
 }

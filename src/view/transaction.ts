@@ -4,34 +4,19 @@
  * "On Optimistic Methods for Concurrency Control", 1981). What it commits is serializable.
  */
 import { HoldfastError, sleep } from "../base/index.ts";
-import type { Env, Revision } from "../base/index.ts";
+import type { Env } from "../base/index.ts";
 import { CounterInTransaction } from "./counter/counters.ts";
+import { guardTransaction } from "./lock/locks.ts";
 import { operation, refusalError } from "./command.ts";
 import type { Operation, Proposer } from "./command.ts";
 import type { FileSource } from "./file/file-source.ts";
 import { FileTransactions } from "./file/file-transaction.ts";
-import type { FileTransaction } from "./file/file-transaction.ts";
 import type { KeySource } from "./key/key-source.ts";
 import { KeyTransaction } from "./key/key-transaction.ts";
 import type { Views } from "./views.ts";
+import type { TransactionContext, TransactionOptions, TransactionOutcome } from "./transaction-context.ts";
 import { ViewTransaction } from "./view-transaction.ts";
 import type { ViewSource } from "./view-source.ts";
-
-export interface TransactionOptions {
-  /** How often the function may run. Default 64; then `conflict`. */
-  readonly attemptCountMax?: number | undefined;
-  readonly signal?: AbortSignal | undefined;
-}
-
-/** What a transaction's function works with. Valid until the function returns. */
-export interface TransactionContext {
-  /** The revision of the state that it reads. */
-  readonly revision: Revision;
-  readonly keys: KeyTransaction;
-  /** The names of files in a bucket. Bytes are stored before, by `Files.upload`, and get their names here. */
-  readonly files: (bucket: string) => FileTransaction;
-  readonly counter: (name: string) => CounterInTransaction;
-}
 
 export interface TransactionParts {
   readonly proposer: Proposer;
@@ -39,13 +24,6 @@ export interface TransactionParts {
   readonly files: FileSource;
   readonly source: ViewSource;
   readonly views: Views;
-}
-
-export interface TransactionOutcome<T> {
-  /** What the function returned the last time. */
-  readonly value: T;
-  /** Of the command; where nothing was written, of the state that was read. */
-  readonly revision: Revision;
 }
 
 const backoffMinMs = 1;
@@ -97,9 +75,10 @@ export async function runTransaction<T>(
 }
 
 /** What a transaction has of each asked view: the same object for the same name. */
-function objectsOf(tx: ViewTransaction, views: Views): Pick<TransactionContext, "counter"> {
+function objectsOf(tx: ViewTransaction, views: Views): Pick<TransactionContext, "counter" | "guard"> {
   return {
     counter: (name) => tx.object(views.counter, name, () => new CounterInTransaction(tx, views.counter, name)),
+    guard: (hold) => guardTransaction(tx, views.lock, hold),
   };
 }
 

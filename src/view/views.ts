@@ -5,6 +5,8 @@ import { GuardView } from "./guard-view.ts";
 import { KeyView } from "./key/key-view.ts";
 import { LeaseView } from "./lease/lease-view.ts";
 import { LimiterView } from "./limiter/limiter-view.ts";
+import { ObjectView } from "./object/object-view.ts";
+import { LockView } from "./lock/lock-view.ts";
 import { SnapshotView } from "./snapshot/snapshot-view.ts";
 import type { AskedView, View } from "./view.ts";
 
@@ -16,6 +18,8 @@ export interface Views {
   readonly guard: GuardView;
   readonly counter: CounterView;
   readonly limiter: LimiterView;
+  readonly object: ObjectView;
+  readonly lock: LockView;
   /** Those that are read by questions. */
   readonly asked: readonly AskedView[];
   readonly all: readonly View[];
@@ -28,8 +32,10 @@ export function makeViews(): Views {
   const snapshot = new SnapshotView();
   const counter = new CounterView();
   const limiter = new LimiterView();
-  const asked = [counter, limiter] as unknown as AskedView[];
+  const object = new ObjectView();
+  const lock = new LockView(lease);
+  const asked = [counter, limiter, lock, object] as unknown as AskedView[];
   const guard = new GuardView(asked);
   const all = [key, lease, file, snapshot, guard, ...asked] as unknown as View[];
-  return { key, lease, file, snapshot, guard, counter, limiter, asked, all };
+  return { key, lease, file, snapshot, guard, counter, limiter, lock, object, asked, all };
 }

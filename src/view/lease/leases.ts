@@ -49,13 +49,13 @@ export class Leases {
       const bounds = `${limits.leaseTtlMinMs} to ${limits.leaseTtlMaxMs} (limits.leaseTtlMinMs, limits.leaseTtlMaxMs)`;
       throw new HoldfastError("invalid", `ttlMs is ${ttlMs}; it must be a whole number from ${bounds}`);
     }
-    const id = options.id === undefined ? this.#randomId() : checkedId(options.id);
+    const id = options.id === undefined ? this.newId() : checkedId(options.id);
     await this.#propose({ operation: { case: "grant", value: { lease: id, ttlMs } } }, signal);
     return new Lease(this.#env, this, id, ttlMs);
   }
 
-  /** 52 random bits: whole numbers that every tool can hold, and chance enough. */
-  #randomId(): bigint {
+  /** @internal 52 random bits: whole numbers that every tool can hold, and chance enough. */
+  newId(): bigint {
     const { random } = this.#env;
     return BigInt(random.uint32()) * 1_048_576n + BigInt(random.uint32() % 1_048_575) + 1n;
   }

@@ -1,0 +1,31 @@
+/** What a transaction's function works with, and what becomes of it. */
+import type { Revision } from "../base/index.ts";
+import type { CounterInTransaction } from "./counter/counters.ts";
+import type { FileTransaction } from "./file/file-transaction.ts";
+import type { KeyTransaction } from "./key/key-transaction.ts";
+import type { LockPlace } from "./lock/lock-state.ts";
+
+export interface TransactionOptions {
+  /** How often the function may run. Default 64; then `conflict`. */
+  readonly attemptCountMax?: number | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** What a transaction's function works with. Valid until the function returns. */
+export interface TransactionContext {
+  /** The revision of the state that it reads. */
+  readonly revision: Revision;
+  readonly keys: KeyTransaction;
+  /** The names of files in a bucket. Bytes are stored before, by `Files.upload`, and get their names here. */
+  readonly files: (bucket: string) => FileTransaction;
+  readonly counter: (name: string) => CounterInTransaction;
+  /** Let it take effect only while this is held: `conflict`, for good, if it is not any more. */
+  readonly guard: (place: LockPlace) => void;
+}
+
+export interface TransactionOutcome<T> {
+  /** What the function returned the last time. */
+  readonly value: T;
+  /** Of the command; where nothing was written, of the state that was read. */
+  readonly revision: Revision;
+}
