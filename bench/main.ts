@@ -2,7 +2,7 @@
  * `npm run bench`: the rows of docs/performance.md, Holdfast beside its peers in one run, alternating, several rounds;
  * medians with their spread, one line a row.
  *
- *   npm run bench -- [embedded] [network] [cluster] [pause] [curve] [restart] [files] [--rounds 5] [--seconds 3] [--kills 20]
+ *   npm run bench -- [embedded] [network] [cluster] [pause] [curve] [restart] [files] [objects] [--rounds 5] [--seconds 3] [--kills 20]
  *                  [--tree-mb 1000] [--large-mb 4000] [--small 100000]
  *
  * Without names it runs them all. Everything happens in a scratch directory that is removed afterwards; servers listen
@@ -16,7 +16,7 @@ import { fileURLToPath } from "node:url";
 import { parseArgs, promisify } from "node:util";
 import { clusterRows, pauseRows } from "./cluster.ts";
 import { fileRows } from "./files.ts";
-import { buildEtcdLoad, installEmbeddedPeers, startEtcd, startHoldfast } from "./peers.ts";
+import { buildEtcdLoad, installEmbeddedPeers, startEtcd, startHoldfast, startNats } from "./peers.ts";
 import type { Server } from "./peers.ts";
 import { storeNames } from "./stores.ts";
 import { figure, row, spread, spreadText, timesText } from "./table.ts";
@@ -183,6 +183,58 @@ async function files(): Promise<void> {
   });
 }
 
+/** Streams, queues, locks and transactions over the network, each beside the peer that is known for it. */
+async function objects(): Promise<void> {
+  console.log("\n### Streams, queues, locks and transactions: a second, median (spread); p50 in ms\n");
+  const load = buildEtcdLoad(scratch);
+  if ("missing" in load) console.log(`${load.missing}: its cells are left out\n`);
+  const directory = freshDirectory();
+  const holdfast = await startHoldfast(directory);
+  const etcd = "path" in load ? await startEtcd(directory) : undefined;
+  const nats = await startNats(directory);
+  const byEtcd = async (args: readonly (string | number)[]): Promise<Record<string, number>> => {
+    if (!("path" in load) || etcd === undefined) return {};
+    const { stdout } = await run(load.path, [etcd.endpoint, ...args].map(String));
+    return JSON.parse(stdout) as Record<string, number>;
+  };
+  const byNats = async (args: readonly (string | number)[]): Promise<Record<string, number>> =>
+    nats === undefined ? {} : measure("nats-load.ts", [nats.endpoint, ...args]);
+  row("workload", "Holdfast", "peer", "Holdfast to the peer");
+  row("---", "---", "---", "---");
+  try {
+    for (const [what, args, peer] of [
+      ["append 256 B to a stream, 1 in flight; NATS JetStream (not synced)", ["append", 1, 3_000, 256], byNats],
+      ["append 256 B to a stream, 100 in flight; NATS JetStream (not synced)", ["append", 100, 30_000, 256], byNats],
+      ["push 256 B to a queue, 100 in flight", ["push", 100, 20_000, 256], undefined],
+      ["pull and acknowledge one job, 100 in flight", ["work", 100, 20_000, 256], undefined],
+      ["a lock handed over among 4 clients; etcd", ["lock", 4, 1_000, 0], byEtcd],
+      ["transfers by 16 clients, 10,000 accounts; etcd's STM", ["transfer", 16, 8_000, 10_000], byEtcd],
+      ["transfers by 16 clients, 4 accounts; etcd's STM", ["transfer", 16, 1_000, 4], byEtcd],
+    ] as const) {
+      const latencies = new Map<string, number[]>();
+      const names = peer === undefined ? (["holdfast"] as const) : (["holdfast", "peer"] as const);
+      const results = await alternate(names, async (name) => {
+        const result =
+          name === "peer" && peer !== undefined
+            ? await peer(args)
+            : await measure("objects.ts", [holdfast.endpoint, ...args]);
+        latencies.set(name, [...(latencies.get(name) ?? []), result["p50Ms"] ?? Number.NaN]);
+        return result["perSecond"] ?? Number.NaN;
+      });
+      const [ours, theirs] = (["holdfast", "peer"] as const).map((name) => {
+        const p50 = spread(latencies.get(name) ?? []).median;
+        const result = results.get(name);
+        if (result === undefined || Number.isNaN(result.median)) return "–";
+        return Number.isNaN(p50) ? spreadText(result) : `${spreadText(result)}; ${figure(p50)}`;
+      }) as [string, string];
+      const ratio = (results.get("holdfast")?.median ?? Number.NaN) / (results.get("peer")?.median ?? Number.NaN);
+      row(what, ours, theirs, timesText(ratio));
+    }
+  } finally {
+    for (const server of [holdfast, etcd, nats]) await server?.stop();
+  }
+}
+
 function residentMb(pid: number): number {
   const match = /VmRSS:\s+(\d+) kB/.exec(readFileSync(`/proc/${pid}/status`, "utf8"));
   return Number(match?.[1] ?? Number.NaN) / 1_000;
@@ -249,6 +301,7 @@ try {
   if (wanted("curve")) await curve();
   if (wanted("restart")) await restart();
   if (wanted("files")) await files();
+  if (wanted("objects")) await objects();
 } finally {
   rmSync(scratch, { recursive: true, force: true });
 }

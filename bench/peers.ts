@@ -85,6 +85,20 @@ export async function startEtcd(directory: string): Promise<Server> {
   });
 }
 
+/**
+ * With the server's own default, by which it writes to the disk every two minutes: Debian's 2.9 knows no other. Undefined
+ * where it cannot be had.
+ */
+export async function startNats(directory: string): Promise<Server | undefined> {
+  if (!has("nats-server") && !installDebian(["nats-server"])) return undefined;
+  const child = spawn(
+    "nats-server",
+    ["--jetstream", "--store_dir", join(directory, "nats"), "--addr", "127.0.0.1", "--port", "14222"],
+    { stdio: "ignore" },
+  );
+  return ready(child, "127.0.0.1:14222", () => canConnect(14_222));
+}
+
 /** `built` runs the compiled package, as users do, when it is there. */
 export async function startHoldfast(directory: string): Promise<Server> {
   const endpoint = "127.0.0.1:17420";

@@ -5,13 +5,14 @@
  * of their own: `holdfast/base`, `holdfast/raft`, `holdfast/rpc`, `holdfast/log`, `holdfast/blob`, `holdfast/tree`,
  * `holdfast/view`, `holdfast/file`, `holdfast/host`, `holdfast/sim`.
  */
-import { nodeEnv, WorkerPipeline } from "./host/index.ts";
+import { natsKind, nodeEnv, WorkerPipeline } from "./host/index.ts";
 import { connectStore, openStore, startMember } from "./member/index.ts";
 import type { ConnectOptions, Member, MemberOptions, OpenOptions, Store } from "./member/index.ts";
 import { HoldfastError } from "./base/index.ts";
 import type { Logger } from "./base/index.ts";
 
 export { HoldfastError, limits } from "./base/index.ts";
+export { defineObject } from "./view/index.ts";
 export type { ErrorCode, Logger, Revision } from "./base/index.ts";
 export type {
   Bucket,
@@ -74,6 +75,7 @@ export type {
   AcquireOptions,
   Barrier,
   CollectionOptions,
+  CommandContext,
   Commit,
   CommitOutcome,
   Condition,
@@ -120,6 +122,7 @@ export type {
   StepOutcome,
   Taken,
   TransactionContext,
+  TransactionObject,
   TransactionOptions,
   TransactionOutcome,
   Value,
@@ -142,7 +145,7 @@ export async function open(
   const { logger, ...rest } = options;
   const inMemory = directory === ":memory:";
   const env = nodeEnv({ directory: inMemory ? "." : directory, ...(logger !== undefined && { logger }) });
-  const wanted = { pipeline: new WorkerPipeline(), ...rest, ...(inMemory && { inMemory }) };
+  const wanted = { pipeline: new WorkerPipeline(), logs: [natsKind(env)], ...rest, ...(inMemory && { inMemory }) };
   if ("listen" in wanted) return memberStore(await startMember(env, wanted));
   const alone = Object.keys(wanted).find((name) => ["peers", "join", "replace", "advertise"].includes(name));
   if (alone !== undefined) {

@@ -2,8 +2,10 @@
 //
 //	etcd-load ENDPOINTS put|get IN_FLIGHT COUNT VALUE_SIZE KEY_COUNT CONNECTIONS
 //	etcd-load ENDPOINTS write
+//	etcd-load ENDPOINTS transfer|lock IN_FLIGHT COUNT ACCOUNTS
 //
-// The second is the twin of `writer.ts`, and tells there what it does. The first prints one JSON object: calls a second and latencies in milliseconds. Keys are key-%010d, chosen by a multiplicative
+// The second is the twin of `writer.ts`, and tells there what it does; the third of `objects.ts`: transfers by etcd's
+// software transactional memory, hand-overs of its mutex. The others print one JSON object: calls a second and latencies in milliseconds. Keys are key-%010d, chosen by a multiplicative
 // step so that neighbours in time are not neighbours in order; with COUNT = KEY_COUNT every key is written once.
 package main
 
@@ -21,6 +23,7 @@ import (
 	"time"
 
 	"go.etcd.io/etcd/clientv3"
+	"go.etcd.io/etcd/clientv3/concurrency"
 )
 
 func number(index int) int {
@@ -102,8 +105,83 @@ func write(endpoints string) {
 	}
 }
 
+// One transfer of 1 between two accounts, by workers that each have a client of their own.
+func transfer(client *clientv3.Client, accounts int, i int) error {
+	from := fmt.Sprintf("account/%05d", (i*7919)%accounts)
+	to := fmt.Sprintf("account/%05d", (i*7919+1)%accounts)
+	_, err := concurrency.NewSTM(client, func(stm concurrency.STM) error {
+		have, _ := strconv.Atoi(stm.Get(from))
+		has, _ := strconv.Atoi(stm.Get(to))
+		stm.Put(from, strconv.Itoa(have-1))
+		stm.Put(to, strconv.Itoa(has+1))
+		return nil
+	})
+	return err
+}
+
+func objects(endpoints string, operation string) {
+	inFlight, count, accounts := number(3), number(4), number(5)
+	var next int64 = -1
+	var group sync.WaitGroup
+	var handOver []float64
+	var released time.Time
+	started := time.Now()
+	for worker := 0; worker < inFlight; worker++ {
+		group.Add(1)
+		go func() {
+			defer group.Done()
+			client := connect(endpoints)
+			defer client.Close()
+			var mutex *concurrency.Mutex
+			if operation == "lock" {
+				session, err := concurrency.NewSession(client)
+				if err != nil {
+					panic(err)
+				}
+				defer session.Close()
+				mutex = concurrency.NewMutex(session, "lock/")
+			}
+			for {
+				i := int(atomic.AddInt64(&next, 1))
+				if i >= count {
+					return
+				}
+				if mutex == nil {
+					if err := transfer(client, accounts, i); err != nil {
+						panic(err)
+					}
+					continue
+				}
+				if err := mutex.Lock(context.Background()); err != nil {
+					panic(err)
+				}
+				// Only the holder is here.
+				if !released.IsZero() {
+					handOver = append(handOver, float64(time.Since(released).Microseconds())/1000)
+				}
+				released = time.Now()
+				if err := mutex.Unlock(context.Background()); err != nil {
+					panic(err)
+				}
+			}
+		}()
+	}
+	group.Wait()
+	result := map[string]float64{"perSecond": float64(count) / time.Since(started).Seconds()}
+	if len(handOver) > 0 {
+		sort.Float64s(handOver)
+		result["p50Ms"] = handOver[len(handOver)/2]
+		result["p99Ms"] = handOver[len(handOver)*99/100]
+	}
+	json.NewEncoder(os.Stdout).Encode(result)
+}
+
 func main() {
 	endpoints, operation := os.Args[1], os.Args[2]
+	if operation == "transfer" || operation == "lock" {
+		objects(endpoints, operation)
+		return
+	}
 	if operation == "write" {
 		write(endpoints)
 		return

@@ -176,6 +176,15 @@ export interface Logger {
   log(level: "debug" | "info" | "warn" | "error", message: string, fields?: Readonly<Record<string, unknown>>): void;
 }
 
+/** Watches over code that must be deterministic, in development. */
+export interface Determinism {
+  /**
+   * Runs it at once, while clocks, chance, timers, the network and files are refused to it: they throw. Answers the first
+   * that it has called all the same, as `Date.now()`; undefined if none. `run` must not throw.
+   */
+  watch(run: () => void): string | undefined;
+}
+
 /** All doors together. */
 export interface Env {
   readonly clock: Clock;
@@ -186,4 +195,6 @@ export interface Env {
   readonly logger: Logger;
   /** Absent where this door cannot encrypt: encrypted buckets are then refused. */
   readonly cipher?: Cipher | undefined;
+  /** Absent in production, and where this door cannot watch. */
+  readonly determinism?: Determinism | undefined;
 }

@@ -11,6 +11,7 @@ export type {
   Clock,
   Connection,
   ConnectionHandlers,
+  Determinism,
   Digest,
   Disk,
   DiskFile,

@@ -51,6 +51,12 @@ export const limits = {
   linkTargetSizeMax: 4_096,
   /** Bytes of one answer of a view, about: what would be larger comes in several. */
   answerSizeMax: 1_048_576,
+  /** Bytes of a key of a map; of a value by which an index of a map is ordered; indexes of one map. */
+  mapKeySizeMax: 2_048,
+  indexValueSizeMax: 1_024,
+  indexCountMax: 32,
+  /** The state of one object of a user's own type, as JSON. */
+  objectSizeMax: 8_388_608,
   /** Shortest and longest lease. */
   leaseTtlMinMs: 100,
   leaseTtlMaxMs: 9_000_000_000,

@@ -1,4 +1,4 @@
-/** `holdfast log`: where the log stands, what is in it, and whether it is whole. */
+/** `holdfast log`: where the log stands, what is in it, whether it is whole, and moving it. */
 import type { Command } from "commander";
 import { HoldfastError } from "../base/index.ts";
 import type { VerifyProgress } from "../member/index.ts";
@@ -56,6 +56,21 @@ export function addTo(command: Command): void {
       const { verifyDirectory } = await import("../member/index.ts");
       // Without opening the store, so that it also explains why one refuses to open.
       await reportVerify(verifyDirectory(directoryEnv(options.data)), options);
+    });
+
+  addTargetOptions(command.command("move").description("move the log to another engine while it is written"))
+    .requiredOption("--to <engine>", "file: or nats://host:port[,host:port]/STREAM?replicas=3")
+    .addHelpText(
+      "after",
+      "\nThe old log is removed when two checkpoints lie behind it.\n\nExamples:\n  $ holdfast log move --to 'nats://127.0.0.1:4222/ORDERS'\n  $ holdfast log move --to file:",
+    )
+    .action(async (options: TargetOptions & { readonly to: string }) => {
+      await withMember(options, async (store) => {
+        const { position, pauseMs } = await store.moveLog(options.to);
+        const pause = Math.round(pauseMs * 10) / 10;
+        if (options.json) await printJson({ to: options.to, position, pauseMs: pause });
+        else await printLine(`the log goes on in ${options.to} from position ${position}; appends waited ${pause} ms`);
+      });
     });
 
   command.addHelpText(

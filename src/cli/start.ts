@@ -6,7 +6,7 @@
 import { resolve } from "node:path";
 import type { Command } from "commander";
 import type { Env } from "../base/index.ts";
-import { ConsoleLogger, nodeEnv } from "../host/index.ts";
+import { ConsoleLogger, natsKind, nodeEnv } from "../host/index.ts";
 import type { NodeEnvOptions } from "../host/index.ts";
 import type { Member, MemberList } from "../member/index.ts";
 import { bold, countText, dim, durationText, plural, printJson, printLine, remark } from "./output.ts";
@@ -73,7 +73,7 @@ async function start(options: StartOptions, makeEnv: (options: NodeEnvOptions) =
   let member: Member;
   try {
     // While it waits for others, the logger says for whom.
-    member = await startMember(env, { ...wanted, signal: stopped.signal });
+    member = await startMember(env, { ...wanted, logs: [natsKind(env)], signal: stopped.signal });
   } catch (error) {
     if (stopped.signal.aborted) return say("Stopped before it served.");
     throw explainOpening(error, directory);

@@ -7,7 +7,7 @@ import { InvalidArgumentError, Option } from "commander";
 import type { Command } from "commander";
 import { HoldfastError } from "../base/index.ts";
 import type { Env } from "../base/index.ts";
-import { ConsoleLogger, nodeEnv, parseAddress, WorkerPipeline } from "../host/index.ts";
+import { ConsoleLogger, natsKind, nodeEnv, parseAddress, WorkerPipeline } from "../host/index.ts";
 import type { Address } from "../host/index.ts";
 import type { Store } from "../member/index.ts";
 import { UsageError } from "./output.ts";
@@ -66,8 +66,9 @@ async function openTarget(options: TargetOptions, followMembers: boolean): Promi
   if (options.data !== undefined) {
     // A command reads and writes; only `start` makes a new directory.
     const directory = resolve(options.data);
-    const how = { mustExist: true, pipeline: new WorkerPipeline() };
-    return openStore(directoryEnv(directory), how).catch((error: unknown) => {
+    const env = directoryEnv(directory);
+    const how = { mustExist: true, pipeline: new WorkerPipeline(), logs: [natsKind(env)] };
+    return openStore(env, how).catch((error: unknown) => {
       throw explainOpening(error, directory);
     });
   }

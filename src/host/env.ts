@@ -4,6 +4,7 @@
 import type { Env, Logger } from "../base/index.ts";
 import { NodeCipher } from "./cipher.ts";
 import { NodeClock } from "./clock.ts";
+import { NodeDeterminism } from "./determinism.ts";
 import { NodeDigest } from "./digest.ts";
 import { NodeDisk } from "./disk.ts";
 import { silentLogger } from "./logger.ts";
@@ -27,6 +28,8 @@ export function nodeEnv(options: NodeEnvOptions): Env {
     digest: new NodeDigest(),
     logger: options.logger ?? silentLogger,
     cipher: new NodeCipher(),
+    // Twice the work and more, for faults that show before a program is in production.
+    determinism: process.env["NODE_ENV"] === "production" ? undefined : new NodeDeterminism(),
   };
 }
 

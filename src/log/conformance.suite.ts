@@ -6,18 +6,10 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { HoldfastError, position, utf8Decode, utf8Encode } from "../base/index.ts";
 import type { LogBatch, LogEngine } from "./engine.ts";
+import type { LogFixture } from "./fixture.suite.ts";
+import { sealingConformance } from "./sealing.suite.ts";
 
-export interface LogFixture {
-  /** An empty log; of a log with several members, any of them while a majority is there. */
-  readonly engine: LogEngine;
-  /** Closes the engine and opens the same log again; undefined when it does not outlive its engine. */
-  readonly reopen?: () => Promise<LogEngine>;
-  /** Seals the engine; undefined when this kind is sealed by a record only. */
-  readonly seal?: () => void;
-  /** Drives the world until the promise settles. */
-  run<T>(promise: Promise<T>): Promise<T>;
-  cleanUp(): Promise<void>;
-}
+export type { LogFixture };
 
 const record = (text: string): Uint8Array => utf8Encode(text);
 
@@ -206,7 +198,7 @@ export function logConformance(name: string, make: () => Promise<LogFixture>): v
       const unlisten = engine.onPrimary((isPrimary) => heard.push(isPrimary));
       await engine.append([record("a")]);
       assert.equal(typeof engine.isPrimary, "boolean");
-      if (engine.capabilities.durability !== "quorum") {
+      if (engine.capabilities.shared !== true) {
         assert.ok(engine.isPrimary);
         assert.deepEqual(heard, []);
       }
@@ -253,5 +245,7 @@ export function logConformance(name: string, make: () => Promise<LogFixture>): v
       assert.deepEqual(await engine.append([record("c")]), { ok: false, reason: "sealed" });
       assert.equal(await engine.tail(), 1);
     });
+
+    sealingConformance(make);
   });
 }

@@ -29,6 +29,8 @@ export interface LogCapabilities {
   readonly durability: "none" | "disk" | "quorum";
   /** Whether `trim` gives space back. */
   readonly trim: boolean;
+  /** Others append to it too, without this member's doing: what is behind its own records may be anybody's. Default: no. */
+  readonly shared?: boolean;
 }
 
 export interface LogEngine {

@@ -1,13 +1,20 @@
 /** `log`: the shared log. The `LogEngine` contract, the journal on disk, the engines and the chain that joins them. */
-export { Chain, decodeSuccessor, Successor, successorRecord } from "./chain.ts";
-export type { ChainOptions } from "./chain.ts";
+export { Chain } from "./chain.ts";
+export type { ChainOptions, Moved } from "./chain.ts";
+export { ChainFile } from "./chain-place.ts";
+export type { ChainPlace, ChainPlaces } from "./chain-place.ts";
 export type { AppendOutcome, LogBatch, LogCapabilities, LogEngine } from "./engine.ts";
+export type { EngineKind } from "./engine-kind.ts";
 export { FileEngine } from "./file-engine.ts";
+export { follow as followLog } from "./follow.ts";
+export type { Followed } from "./follow.ts";
 export { Journal } from "./journal.ts";
 export type { JournalEnv, JournalOptions } from "./journal.ts";
 export { MemoryEngine } from "./memory-engine.ts";
 export { RaftEngine } from "./raft/raft-engine.ts";
 export { RaftService } from "./raft/wire.ts";
 export type { RaftEngineOptions } from "./raft/raft-engine.ts";
+export { RecentBatches } from "./recent.ts";
+export { decodeSuccessor, Successor, successorRecord } from "./successor.ts";
 export { verifyJournal } from "./verify.ts";
 export type { JournalReport, JournalVerifyOptions } from "./verify.ts";

@@ -7,7 +7,7 @@ import { HoldfastError, position, utf8Decode, utf8Encode } from "../base/index.t
 import { nextTurn, nodeEnv } from "../host/index.ts";
 import { Simulator } from "../sim/index.ts";
 import { logConformance } from "./conformance.suite.ts";
-import { Chain, FileEngine, MemoryEngine } from "./index.ts";
+import { Chain, FileEngine, MemoryEngine, successorRecord } from "./index.ts";
 import type { LogEngine } from "./index.ts";
 
 const small = { segmentSizeMin: 4_096, segmentSizeMax: 16_384 };
@@ -15,6 +15,11 @@ const direct = <T>(promise: Promise<T>): Promise<T> => promise;
 
 logConformance("memory", async () => {
   const engine = new MemoryEngine();
+  return { engine, seal: () => engine.seal(), run: direct, cleanUp: async () => {} };
+});
+
+logConformance("memory that others append to", async () => {
+  const engine = new MemoryEngine({ shared: true });
   return { engine, seal: () => engine.seal(), run: direct, cleanUp: async () => {} };
 });
 
@@ -44,14 +49,15 @@ for (const seed of [1, 2, 3]) {
 
 logConformance("a chain", async () => ({
   engine: new Chain(new MemoryEngine()),
+  isChain: true,
   run: direct,
   cleanUp: async () => {},
 }));
 
 logConformance("a chain that has moved", async () => {
-  const chain = new Chain(new MemoryEngine(), { openSuccessor: async () => new MemoryEngine() });
+  const chain = new Chain(new MemoryEngine(), { openEngine: async () => new MemoryEngine() });
   await chain.moveTo({ kind: "memory", parameters: new Uint8Array(0) });
-  return { engine: chain, run: direct, cleanUp: async () => {} };
+  return { engine: chain, isChain: true, run: direct, cleanUp: async () => {} };
 });
 
 async function readAll(engine: LogEngine, from: number, count: number): Promise<string[]> {
@@ -67,7 +73,7 @@ async function readAll(engine: LogEngine, from: number, count: number): Promise<
 it("moves a chain while it is written, losing and doubling nothing", async () => {
   const engines: MemoryEngine[] = [];
   const chain = new Chain(new MemoryEngine(), {
-    openSuccessor: async ({ kind }) => {
+    openEngine: async ({ kind }) => {
       assert.equal(kind, "memory");
       const engine = new MemoryEngine();
       engines.push(engine);
@@ -118,7 +124,7 @@ class Changing extends MemoryEngine {
 it("tells who listens to a chain about its last engine, also when that is another than before", async () => {
   const [first, second, third] = [new Changing(), new Changing(), new Changing()] as const;
   const next = [second, third];
-  const chain = new Chain(first, { openSuccessor: async () => next.shift() as Changing });
+  const chain = new Chain(first, { openEngine: async () => next.shift() as Changing });
   const heard: boolean[] = [];
   const unlisten = chain.onPrimary((isPrimary) => heard.push(isPrimary));
   first.set(false);
@@ -141,7 +147,7 @@ it("tells who listens to a chain about its last engine, also when that is anothe
 
 it("goes on in the successor for a reader that waits ahead of the log, whose position is the chain's", async () => {
   const first = new MemoryEngine();
-  const chain = new Chain(first, { openSuccessor: async () => new MemoryEngine() });
+  const chain = new Chain(first, { openEngine: async () => new MemoryEngine() });
   await chain.append(["0", "1"].map(utf8Encode));
   const reading = (async () => {
     for await (const batch of chain.read(position(5))) return [batch.position, ...batch.records.map(utf8Decode)];
@@ -173,6 +179,10 @@ it("keeps a reader that waits ahead of the log when what it has passed over is t
   await assert.rejects(readAll(chain, 4, 1), { code: "trimmed" });
 });
 
+function unknown(kind: string): Promise<never> {
+  return Promise.reject(new HoldfastError("unavailable", `"${kind}" is not known here`));
+}
+
 it("refuses to go on in an engine that it does not know", async () => {
   const chain = new Chain(new MemoryEngine());
   await chain.append([utf8Encode("a")]);
@@ -180,7 +190,17 @@ it("refuses to go on in an engine that it does not know", async () => {
   const moved = (error: unknown) =>
     error instanceof HoldfastError && error.code === "unavailable" && /"nats"/.test(error.message);
   await assert.rejects(chain.moveTo({ kind: "nats", parameters: new Uint8Array(0) }), moved);
-  await assert.rejects(chain.append([utf8Encode("b")]), moved);
+  assert.deepEqual(await chain.append([utf8Encode("b")]), { ok: true, position: 1 }, "the log goes on where it was");
+
+  // Another version has moved it.
+  const engine = new MemoryEngine();
+  await engine.append([utf8Encode("a")]);
+  await engine.append([successorRecord({ kind: "nats", parameters: new Uint8Array(0) })]);
+  const opening = Chain.open(
+    { kind: "memory", parameters: new Uint8Array(0) },
+    { openEngine: ({ kind }) => (kind === "memory" ? Promise.resolve(engine) : unknown(kind)) },
+  );
+  await assert.rejects(opening, moved);
 });
 
 it("refuses appends when the disk is full, loses nothing and goes on when there is space again", async () => {

@@ -7,13 +7,18 @@ import type { AppendOutcome, LogBatch, LogCapabilities, LogEngine } from "./engi
 const batchCountMax = 1_024;
 
 export class MemoryEngine implements LogEngine {
-  readonly capabilities: LogCapabilities = { durability: "none", trim: true };
+  readonly capabilities: LogCapabilities;
   readonly isPrimary: boolean = true;
   readonly #grown = new Signal();
   #records: Uint8Array[] = [];
   #start = 0;
   #sealed = false;
   #closed = false;
+
+  /** `shared`: several chains append to it, as members of a simulated cluster would. */
+  constructor({ shared = false }: { readonly shared?: boolean } = {}) {
+    this.capabilities = { durability: "none", trim: true, shared };
+  }
 
   append(records: readonly Uint8Array[]): Promise<AppendOutcome> {
     assert(records.length > 0, "an append has at least one record");

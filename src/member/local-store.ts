@@ -6,6 +6,7 @@ import type { BlobStore, ChunkPipeline, ChunkStore } from "../blob/index.ts";
 import { FileAccess } from "../file/index.ts";
 import type { Buckets, BucketSecret, FileChunks, Files } from "../file/index.ts";
 import { Chain } from "../log/index.ts";
+import type { Moved } from "../log/index.ts";
 import { verify } from "../tree/index.ts";
 import {
   checkedRevision,
@@ -55,6 +56,7 @@ import { checkedFrom } from "./service.ts";
 import type { Collecting, LogRecords, Scrubbing, StoreStatus, VerifyProgress } from "./service.ts";
 import { closeStorage, entriesOf, memoryStorage, openFiles } from "./storage.ts";
 import type { Storage } from "./storage.ts";
+import { successorOf } from "./store-log.ts";
 import { storeIdOf } from "./store-id.ts";
 import { StoreSnapshots } from "./store-snapshots.ts";
 import type { PastStore, Store } from "./store.ts";
@@ -134,6 +136,7 @@ export class LocalStore extends StoreObjects implements Store {
   readonly pipeline: ChunkPipeline;
   readonly #files: FileAccess;
   readonly #openedMs: number;
+  readonly #options: OpenOptions;
   #settling: Promise<void> | undefined;
   #closing: Promise<void> | undefined;
 
@@ -152,6 +155,7 @@ export class LocalStore extends StoreObjects implements Store {
     this.localLeases = localLeases;
     this.leases = leases;
     this.#env = env;
+    this.#options = options;
     this.#storage = storage;
     this.#log = parts.log;
     this.#cluster = parts.cluster;
@@ -208,7 +212,7 @@ export class LocalStore extends StoreObjects implements Store {
 
   static async #open(env: Env, storage: Storage, options: OpenOptions, cluster?: ClusterParts): Promise<LocalStore> {
     const views = makeViews();
-    const log = new Chain(storage.log);
+    const log = storage.log instanceof Chain ? storage.log : new Chain(storage.log);
     const { blobs, checkpoints } = storage;
     const seed = cluster === undefined ? {} : { seed: cluster.seed };
     const replica = await Replica.open(
@@ -323,6 +327,17 @@ export class LocalStore extends StoreObjects implements Store {
   async checkpoint(): Promise<StoreStatus> {
     await this.replica.checkpoint();
     return this.status();
+  }
+
+  async moveLog(to: string): Promise<Moved> {
+    if (this.#cluster !== undefined || !(this.#storage.log instanceof Chain)) {
+      const what = this.#cluster === undefined ? "a store in memory" : "a member of a cluster";
+      throw new HoldfastError(
+        "invalid",
+        `the log of ${what} cannot be moved; only that of a store on its own, in files, can`,
+      );
+    }
+    return this.#log.moveTo(await successorOf(this.#env, this.#options, this.#log, to));
   }
 
   async *readLog(options: {

@@ -1,6 +1,7 @@
 /** How a store is opened. The options are checked before anything is opened or made. */
 import { HoldfastError } from "../base/index.ts";
 import type { ChunkPipeline } from "../blob/index.ts";
+import type { EngineKind } from "../log/index.ts";
 import type { CollectorOptions, ReplicaOptions, ScrubberOptions } from "../view/index.ts";
 
 export interface OpenOptions extends ReplicaOptions {
@@ -21,6 +22,8 @@ export interface OpenOptions extends ReplicaOptions {
   /** Sizes of the journal's segment files in bytes. */
   readonly segmentSizeMin?: number;
   readonly segmentSizeMax?: number;
+  /** Kinds of engines, beside files, to which the log may move and in which it may be. Default: none. */
+  readonly logs?: readonly EngineKind[];
   /** Size at which a pack of blobs is complete, in bytes. */
   readonly packSizeMax?: number;
 }

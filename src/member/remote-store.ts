@@ -247,6 +247,11 @@ export class RemoteStore extends StoreObjects implements Store {
     return this.#service.checkpoint({}, { timeoutMs: Number.POSITIVE_INFINITY });
   }
 
+  async moveLog(to: string): Promise<{ readonly position: number; readonly pauseMs: number }> {
+    const { position, pauseUs } = await this.#service.logMove({ to }, { timeoutMs: Number.POSITIVE_INFINITY });
+    return { position, pauseMs: pauseUs / 1_000 };
+  }
+
   async *readLog(options: {
     readonly from: number;
     readonly follow?: boolean;

@@ -75,6 +75,10 @@ function storeService(store: LocalStore): Service {
   return implement(StoreService, {
     status: () => store.status(),
     checkpoint: () => store.checkpoint(),
+    async logMove({ to }) {
+      const { position, pauseMs } = await store.moveLog(to);
+      return { position, pauseUs: Math.round(pauseMs * 1_000) };
+    },
     async *logRead({ from, follow }, { signal }) {
       for await (const { position, records } of store.readLog({ from, follow, signal })) {
         let begin = 0;

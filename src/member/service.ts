@@ -160,6 +160,17 @@ export const Scrubbing = message("holdfast.member.Scrubbing", {
 });
 export type Scrubbing = Infer<typeof Scrubbing>;
 
+const LogMoveRequest = message("holdfast.member.LogMoveRequest", {
+  /** Where the log is to go on. */
+  to: string(1),
+});
+const LogMoved = message("holdfast.member.LogMoved", {
+  /** The first position there. */
+  position: uint64(1),
+  /** For how long appends were held back, in thousandths of a millisecond. */
+  pauseUs: uint64(2),
+});
+
 export const StoreService = contract("holdfast.member.Store", {
   status: unary(1, Empty, StoreStatus),
   checkpoint: unary(2, Empty, StoreStatus),
@@ -169,4 +180,5 @@ export const StoreService = contract("holdfast.member.Store", {
   treeVerify: serverStream(6, Empty, VerifyProgress),
   collect: serverStream(7, CollectRequest, Collecting),
   scrub: serverStream(8, ScrubRequest, Scrubbing),
+  logMove: unary(9, LogMoveRequest, LogMoved),
 });

@@ -1,7 +1,7 @@
 /**
  * What lies under a store: its log, its blobs and its checkpoints.
  *
- * In the data directory of a store on its own: `log/` the journal, `blobs/` the packs of the state's pages, `chunks/` those
+ * In the data directory of a store on its own: `log/` the journal, or where the log has moved (store-log.ts), `blobs/` the packs of the state's pages, `chunks/` those
  * of file chunks, `checkpoints/`, and the lock. A
  * member of a cluster has `raft/` instead of `log/`, the file `member`, and `fetching/`, where the checkpoint stands whose
  * pages it fetches from others.
@@ -9,14 +9,14 @@
 import { HoldfastError } from "../base/index.ts";
 import type { DiskLock, Env } from "../base/index.ts";
 import { MemoryBlobStore, PackBlobStore } from "../blob/index.ts";
-import { FileEngine, MemoryEngine } from "../log/index.ts";
+import { MemoryEngine } from "../log/index.ts";
 import type { JournalReport, LogEngine } from "../log/index.ts";
 import { DiskCheckpoints, MemoryCheckpoints } from "../view/index.ts";
 import type { CheckpointStore } from "../view/index.ts";
 import type { OpenOptions } from "./open-options.ts";
+import { ChainLogFiles, logDirectory, openStoreLog } from "./store-log.ts";
 
-/** Where a store on its own has its log, and where a member of a cluster has it. */
-export const logDirectory = "log";
+/** Where a member of a cluster has its log. */
 export const raftDirectory = "raft";
 
 /** What an engine with files says of them. */
@@ -52,8 +52,8 @@ export function memoryStorage(env: Env): Storage {
 export async function openFiles(env: Env, options: OpenOptions, lock: DiskLock): Promise<Storage> {
   const stores = await openBlobs(env, options);
   try {
-    const log = await FileEngine.open(env, logDirectory, segmentSizes(options));
-    return { log, files: log, ...stores, checkpoints: openCheckpoints(env), lock };
+    const log = await openStoreLog(env, options);
+    return { log, files: new ChainLogFiles(log), ...stores, checkpoints: openCheckpoints(env), lock };
   } catch (error) {
     await closeBlobs(stores);
     throw error;

@@ -57,6 +57,11 @@ export interface Store extends Objects {
   status(): Promise<StoreStatus>;
   /** Takes a checkpoint unless nothing was applied since the last; resolves when it is durable. */
   checkpoint(): Promise<StoreStatus>;
+  /**
+   * Moves the log while it is written, to `file:` or `nats://host:port/STREAM?replicas=3`. Gives the first position there,
+   * and for how long appends were held back. When it fails, the log goes on where it was.
+   */
+  moveLog(to: string): Promise<{ readonly position: number; readonly pauseMs: number }>;
   /** The records of the log from a position on, up to the tail, or following it. */
   readLog(options: {
     readonly from: number;

@@ -9,22 +9,25 @@ import { HoldfastError } from "../base/index.ts";
 import type { Env } from "../base/index.ts";
 import { verifyJournal } from "../log/index.ts";
 import type { VerifyProgress } from "./service.ts";
-import { entriesOf, logDirectory, raftDirectory } from "./storage.ts";
+import { entriesOf, raftDirectory } from "./storage.ts";
+import { logDirectories } from "./store-log.ts";
 
 /** Counts grow from step to step; each damage is told once. `notFound` where there is no log. */
 export async function* verifyDirectory(
   env: Env,
   options: { readonly signal?: AbortSignal } = {},
 ): AsyncGenerator<VerifyProgress, void, undefined> {
-  const directory = await directoryOfLog(env);
+  const directories = await directoriesOfLog(env);
   const lock = await env.disk.lock();
   try {
     let size = 0;
     let count = 0;
-    for await (const report of verifyJournal(env, directory, options)) {
-      size += report.size;
-      count += report.count;
-      yield { size, count, damages: report.damages, done: false };
+    for (const directory of directories) {
+      for await (const report of verifyJournal(env, directory, options)) {
+        size += report.size;
+        count += report.count;
+        yield { size, count, damages: report.damages, done: false };
+      }
     }
     yield { size, count, damages: [], done: true };
   } finally {
@@ -33,9 +36,12 @@ export async function* verifyDirectory(
 }
 
 /** Of a member of a cluster, or of a store on its own. Looked for before the lock is taken, which would make the root. */
-async function directoryOfLog(env: Env): Promise<string> {
-  for (const directory of [raftDirectory, logDirectory]) {
-    if ((await entriesOf(env, directory)).length > 0) return directory;
+async function directoriesOfLog(env: Env): Promise<string[]> {
+  const found: string[] = [];
+  for (const directory of [raftDirectory, ...(await logDirectories(env))]) {
+    if ((await entriesOf(env, directory)).length > 0) found.push(directory);
+    if (directory === raftDirectory && found.length > 0) break;
   }
+  if (found.length > 0) return found;
   throw new HoldfastError("notFound", "there is no log in this directory");
 }

@@ -33,6 +33,22 @@ export type { StateSnapshot } from "./state.ts";
 export { runTransaction } from "./transaction.ts";
 export type { TransactionParts } from "./transaction.ts";
 export type { TransactionContext, TransactionOptions, TransactionOutcome } from "./transaction-context.ts";
+export type { Job, RejectOptions } from "./queue/job.ts";
+export type { DeliveredJob, PushOptions } from "./queue/push.ts";
+export type { QueueInTransaction } from "./queue/queue-in-transaction.ts";
+export type { JobInfo, PullOptions, PushOutcome, Queue, QueueInfo, QueueSettingsOptions } from "./queue/queues.ts";
+export type { StreamInTransaction } from "./stream/stream-in-transaction.ts";
+export type {
+  AppendOptions,
+  GroupInfo,
+  ReadStreamOptions,
+  RetentionOptions,
+  Stream,
+  StreamBatch,
+  StreamEntry,
+  StreamGroup,
+  StreamInfo,
+} from "./stream/streams.ts";
 export type { AcquireOptions, Hold, HolderInfo } from "./lock/hold.ts";
 export type { Barrier, Election, Lock, Presence, ReadWriteLock, Semaphore, SemaphoreOptions } from "./lock/locks.ts";
 export { LocalViews } from "./local-views.ts";
@@ -46,10 +62,27 @@ export { makeViews } from "./views.ts";
 export type { Views } from "./views.ts";
 
 export { Counter } from "./counter/counters.ts";
+export type { IndexValue, MapKey } from "./map/map-key.ts";
+export type { Entry, RangeOptions } from "./map/map-part.ts";
+export type { MapInTransaction, RegisterInTransaction, SetInTransaction } from "./map/map-transaction.ts";
+export { MapIndex, Register, StoreMap, StoreSet } from "./map/maps.ts";
+export type { IndexListOptions, IndexOptions, IndexRange, MapListOptions, SetEntryOptions } from "./map/maps.ts";
 export type { SequenceOptions } from "./counter/sequence.ts";
 export type { Sequence } from "./counter/sequence.ts";
 export type { RateLimiter, RateOptions, Taken } from "./limiter/limiters.ts";
 export type { AddOptions, CounterInTransaction, SetOptions } from "./counter/counters.ts";
+
+export { defineObject } from "./object/definition.ts";
+export type {
+  AnyDefinition,
+  CommandContext,
+  Commands,
+  ObjectDefinition,
+  ObjectSpecification,
+  Queries,
+} from "./object/definition.ts";
+export type { TransactionObject } from "./object/object-transaction.ts";
+export type { ObjectOptions, OpenObject, ReplicatedObject } from "./object/objects.ts";
 
 export { Compactor } from "./key/compactor.ts";
 export { KeyOperation, KeyResult } from "./key/key-operation.ts";

@@ -34,6 +34,10 @@ export class LocalViews implements ViewSource {
     this.#unsubscribe.push(replica.onInstall(() => this.#wakeAll()));
   }
 
+  get closed(): boolean {
+    return this.#closed;
+  }
+
   /** For the status. */
   get waiterCount(): number {
     let count = 0;

@@ -9,10 +9,17 @@ import { RateLimiter } from "./limiter/limiters.ts";
 import type { RateOptions } from "./limiter/limiters.ts";
 import { Barrier, Election, Lock, Presence, ReadWriteLock, Semaphore } from "./lock/locks.ts";
 import type { SemaphoreOptions } from "./lock/locks.ts";
+import type { MapKey } from "./map/map-key.ts";
+import type { MapParts } from "./map/map-part.ts";
+import { listMaps, Register, StoreMap, StoreSet } from "./map/maps.ts";
 import type { LockParts } from "./lock/hold.ts";
 import type { Commands, ObjectDefinition, Queries } from "./object/definition.ts";
 import { listObjects, openObject } from "./object/objects.ts";
 import type { ObjectOptions, OpenObject } from "./object/objects.ts";
+import { listQueues, Queue } from "./queue/queues.ts";
+import type { QueueInfo, QueueParts } from "./queue/queues.ts";
+import { listStreams, Stream } from "./stream/streams.ts";
+import type { StreamInfo } from "./stream/streams.ts";
 import type { TransactionContext, TransactionOptions, TransactionOutcome } from "./transaction-context.ts";
 import type { Views } from "./views.ts";
 import type { ViewSource } from "./view-source.ts";
@@ -56,6 +63,63 @@ export class StoreObjects {
   rateLimiter(name: string, options: RateOptions): RateLimiter {
     const { env, source, views } = this.#parts;
     return new RateLimiter(env.clock, source, views.limiter, name, options);
+  }
+
+  /** A stream of the shared log. */
+  log<T = unknown>(name: string): Stream<T> {
+    const { stream: view, lock: lockView } = this.#parts.views;
+    return new Stream({ ...this.#parts, view, lockView }, name);
+  }
+
+  /** The streams, in the order of their names. */
+  logs(
+    options?: ReadOptions & { readonly prefix?: string | undefined },
+  ): AsyncIterable<StreamInfo & { readonly name: string }> {
+    return listStreams(this.#parts.source, this.#parts.views.stream, options);
+  }
+
+  /** Jobs that are leased to whoever pulls them, and gone when they are acknowledged. */
+  queue<T = unknown>(name: string): Queue<T> {
+    return new Queue(this.#queueParts, name);
+  }
+
+  /** All queues, in the order of their names. */
+  queues(options?: ReadOptions): AsyncIterable<QueueInfo & { readonly name: string }> {
+    return listQueues(this.#parts.source, this.#parts.views.queue, options);
+  }
+
+  get #queueParts(): QueueParts {
+    return { ...this.#parts, view: this.#parts.views.queue };
+  }
+
+  /** Entries in the order of their keys, with indexes on what their values hold. */
+  map<T = unknown, K extends MapKey = MapKey>(name: string): StoreMap<T, K> {
+    return new StoreMap<T, K>(this.#mapParts, name);
+  }
+
+  /** The map of this name, with numbers for keys: ranges and ranks go by them. */
+  sortedMap<T = unknown>(name: string): StoreMap<T, number> {
+    return this.map<T, number>(name);
+  }
+
+  /** The names of the maps, in the order of their bytes. */
+  maps(options?: ReadOptions & { readonly prefix?: string | undefined }): AsyncIterable<string> {
+    return listMaps(this.#mapParts, "map", options);
+  }
+
+  /** Distinct values that are kept. */
+  set<K extends MapKey = MapKey>(name: string): StoreSet<K> {
+    return new StoreSet<K>(this.#mapParts, name);
+  }
+
+  /** One value with a name. */
+  register<T = unknown>(name: string): Register<T> {
+    return new Register<T>(this.#mapParts, name);
+  }
+
+  get #mapParts(): MapParts {
+    const { env, source, views } = this.#parts;
+    return { env, source, view: views.map };
   }
 
   /** One at a time, in the order of asking. */

@@ -4,7 +4,6 @@
  * "On Optimistic Methods for Concurrency Control", 1981). What it commits is serializable.
  */
 import { HoldfastError, sleep } from "../base/index.ts";
-import type { Env } from "../base/index.ts";
 import { CounterInTransaction } from "./counter/counters.ts";
 import { guardTransaction } from "./lock/locks.ts";
 import { operation, refusalError } from "./command.ts";
@@ -13,6 +12,11 @@ import type { FileSource } from "./file/file-source.ts";
 import { FileTransactions } from "./file/file-transaction.ts";
 import type { KeySource } from "./key/key-source.ts";
 import { KeyTransaction } from "./key/key-transaction.ts";
+import { objectInTransaction } from "./object/object-transaction.ts";
+import type { ObjectEnv } from "./object/objects.ts";
+import { QueueInTransaction } from "./queue/queue-in-transaction.ts";
+import { StreamInTransaction } from "./stream/stream-in-transaction.ts";
+import { mapsOf } from "./map/map-transaction.ts";
 import type { Views } from "./views.ts";
 import type { TransactionContext, TransactionOptions, TransactionOutcome } from "./transaction-context.ts";
 import { ViewTransaction } from "./view-transaction.ts";
@@ -30,7 +34,7 @@ const backoffMinMs = 1;
 const backoffMaxMs = 100;
 
 export async function runTransaction<T>(
-  env: Pick<Env, "clock" | "random">,
+  env: ObjectEnv,
   parts: TransactionParts,
   body: (tx: TransactionContext) => T | Promise<T>,
   options: TransactionOptions = {},
@@ -47,7 +51,7 @@ export async function runTransaction<T>(
         revision,
         keys,
         files: (bucket) => files.files(bucket),
-        ...objectsOf(tx, parts.views),
+        ...objectsOf(tx, parts.views, env),
       });
       const operations = operationsOf(parts.views, keys, files, tx);
       if (operations === undefined) return { value, revision };
@@ -75,10 +79,18 @@ export async function runTransaction<T>(
 }
 
 /** What a transaction has of each asked view: the same object for the same name. */
-function objectsOf(tx: ViewTransaction, views: Views): Pick<TransactionContext, "counter" | "guard"> {
+function objectsOf(
+  tx: ViewTransaction,
+  views: Views,
+  env: ObjectEnv,
+): Pick<TransactionContext, "counter" | "queue" | "log" | "object" | "guard" | "map" | "set" | "register"> {
   return {
     counter: (name) => tx.object(views.counter, name, () => new CounterInTransaction(tx, views.counter, name)),
+    queue: (name) => tx.object(views.queue, name, () => new QueueInTransaction(tx, views.queue, name)),
+    log: (name) => tx.object(views.stream, name, () => new StreamInTransaction(tx, views.stream, name)),
+    object: (definition, key) => objectInTransaction(env, tx, views.object, definition, key),
     guard: (hold) => guardTransaction(tx, views.lock, hold),
+    ...mapsOf(tx, views.map),
   };
 }
 

@@ -77,6 +77,10 @@ export class RemoteViews implements ViewSource {
     this.#proposer = proposer;
   }
 
+  get closed(): boolean {
+    return this.#calls.client.closed;
+  }
+
   propose(operations: readonly Operation[], options?: ProposeOptions): Promise<CommandOutcome> {
     return this.#proposer.propose(operations, options);
   }

@@ -53,6 +53,10 @@ export interface ViewSource extends Proposer {
    * one may come for nothing, so ask then. Ends without error when the signal aborts or the store is closed.
    */
   changes(topic: Topic, signal: AbortSignal | undefined): AsyncIterable<Revision>;
+  /** Nothing is answered any more. */
+  readonly closed: boolean;
+  /** It is of one revision of the past, and takes no commands. */
+  readonly past?: boolean | undefined;
 }
 
 /** What of a `View` a proposal needs. */
@@ -81,6 +85,10 @@ export function pastTransaction(at: number): HoldfastError {
 /** A source whose every question is about a revision of the past, and that takes no commands. */
 export function pastViews(source: ViewSource, at: number): ViewSource {
   return {
+    past: true,
+    get closed() {
+      return source.closed;
+    },
     propose: () => Promise.reject(pastTransaction(at)),
     ask: (view, query, options = {}) => source.ask(view, query, { ...options, at }),
     changes: () => {

@@ -7,7 +7,10 @@ import { LeaseView } from "./lease/lease-view.ts";
 import { LimiterView } from "./limiter/limiter-view.ts";
 import { ObjectView } from "./object/object-view.ts";
 import { LockView } from "./lock/lock-view.ts";
+import { QueueView } from "./queue/queue-view.ts";
+import { MapView } from "./map/map-view.ts";
 import { SnapshotView } from "./snapshot/snapshot-view.ts";
+import { StreamView } from "./stream/stream-view.ts";
 import type { AskedView, View } from "./view.ts";
 
 export interface Views {
@@ -20,6 +23,9 @@ export interface Views {
   readonly limiter: LimiterView;
   readonly object: ObjectView;
   readonly lock: LockView;
+  readonly queue: QueueView;
+  readonly map: MapView;
+  readonly stream: StreamView;
   /** Those that are read by questions. */
   readonly asked: readonly AskedView[];
   readonly all: readonly View[];
@@ -34,8 +40,11 @@ export function makeViews(): Views {
   const limiter = new LimiterView();
   const object = new ObjectView();
   const lock = new LockView(lease);
-  const asked = [counter, limiter, lock, object] as unknown as AskedView[];
+  const queue = new QueueView(lease);
+  const map = new MapView();
+  const stream = new StreamView();
+  const asked = [counter, limiter, lock, object, queue, stream, map] as unknown as AskedView[];
   const guard = new GuardView(asked);
   const all = [key, lease, file, snapshot, guard, ...asked] as unknown as View[];
-  return { key, lease, file, snapshot, guard, counter, limiter, lock, object, asked, all };
+  return { key, lease, file, snapshot, guard, counter, limiter, lock, queue, stream, object, map, asked, all };
 }

@@ -73,7 +73,7 @@ const catchUpRetryMs = 500;
 const unavailableDefaultMs = 3_000;
 
 export class RaftEngine implements LogEngine {
-  readonly capabilities: LogCapabilities = { durability: "quorum", trim: true };
+  readonly capabilities: LogCapabilities = { durability: "quorum", trim: true, shared: true };
   /** What the other members call. */
   readonly service: Service;
   /** Resolves when this member learns that it has been removed. */

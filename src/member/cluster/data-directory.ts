@@ -5,7 +5,8 @@ import { Chain } from "../../log/index.ts";
 import { makeViews, Replica } from "../../view/index.ts";
 import type { CheckpointRecord } from "../../view/index.ts";
 import type { OpenOptions } from "../open-options.ts";
-import { closeStorage, entriesOf, logDirectory, openFiles, raftDirectory } from "../storage.ts";
+import { closeStorage, entriesOf, openFiles, raftDirectory } from "../storage.ts";
+import { emptyDirectory, logDirectories } from "../store-log.ts";
 import type { Identity } from "./identity.ts";
 
 /**
@@ -16,7 +17,7 @@ export async function settleStore(env: Env, options: OpenOptions, lock: DiskLock
   const storage = await openFiles(env, options, lock);
   try {
     const { blobs, checkpoints } = storage;
-    const log = new Chain(storage.log);
+    const log = storage.log instanceof Chain ? storage.log : new Chain(storage.log);
     const replica = await Replica.open(env, { log, blobs, checkpoints, views: makeViews().all }, options);
     try {
       const tail = await log.tail();
@@ -42,7 +43,5 @@ export async function checkWhole(env: Env, { begun, name }: Identity): Promise<v
 
 /** The log of the store that the directory held before its cluster was founded: all of it is in a checkpoint. */
 export async function removeOldLog(env: Env): Promise<void> {
-  const names = await entriesOf(env, logDirectory);
-  for (const name of names) await env.disk.remove(`${logDirectory}/${name}`);
-  if (names.length > 0) await env.disk.syncDirectory(logDirectory);
+  for (const directory of await logDirectories(env)) await emptyDirectory(env, directory);
 }
