@@ -20,6 +20,7 @@ export const layers: Readonly<Record<string, Layer>> = {
   member: { imports: ["base", "raft", "rpc", "log", "blob", "tree", "view", "file"], pure: true },
   host: { imports: ["base", "log", "blob"], pure: false },
   sim: { imports: ["base", "raft", "rpc", "log", "blob", "tree", "view", "file", "member"], pure: true },
+  driver: { imports: ["base", "member"], pure: false },
   cli: { imports: ["base", "file", "member", "host", "sim"], pure: false },
 };
 

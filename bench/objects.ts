@@ -37,8 +37,9 @@ async function handOver(store: Store, released: { atMs: number }): Promise<void>
   }
 }
 
+const account = (number: number) => `account/${String(number % size).padStart(5, "0")}`;
+
 async function transfer(store: Store, index: number): Promise<void> {
-  const account = (number: number) => `account/${String(number % size).padStart(5, "0")}`;
   const [from, to] = [account(index * 7_919), account(index * 7_919 + 1)];
   await store.transaction(
     async ({ keys }) => {

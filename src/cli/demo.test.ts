@@ -49,7 +49,7 @@ test("Ctrl-C ends it, with its members and directories", async () => {
   for (;;) {
     const { value, done } = await lines.next();
     if (done === true) assert.fail(JSON.stringify(await outcome));
-    if (/leads; clients/.test(String(value))) break;
+    if (/leads; clients/.test(value)) break;
   }
   child.kill("SIGINT");
   const { status, stderr } = await outcome;

@@ -20,6 +20,20 @@ const subcommands: readonly {
   { name: "snapshot", summary: "keep, compare and restore states of everything", load: () => import("./snapshot.ts") },
   { name: "collect", summary: "delete what nothing needs any more", load: () => import("./collect.ts") },
   { name: "lease", summary: "grant, keep alive and revoke leases", load: () => import("./lease.ts") },
+  { name: "map", summary: "maps: get, set and list entries; indexes", load: () => import("./map.ts") },
+  { name: "counter", summary: "add to, read and list counters", load: () => import("./counter.ts") },
+  {
+    name: "queue",
+    summary: "jobs: push, pull, acknowledge; dead ones",
+    load: () => import("./queue.ts"),
+  },
+  {
+    name: "stream",
+    summary: "streams of the shared log: append, read, follow",
+    load: () => import("./stream.ts"),
+  },
+  { name: "lock", summary: "run a command while a lock is held", load: () => import("./lock.ts") },
+  { name: "elect", summary: "run a command while this one leads", load: () => import("./elect.ts") },
   { name: "log", summary: "look at and verify the log", load: () => import("./log.ts") },
   {
     name: "member",

@@ -32,7 +32,7 @@ async function startForPeople(data: string) {
   while (greeting.at(-1) !== "Ctrl-C stops it.") {
     const { value, done } = await lines.next();
     assert.ok(done !== true, greeting.join("\n"));
-    greeting.push(value as string);
+    greeting.push(value);
   }
   return { child, outcome, greeting: greeting.join("\n") };
 }

@@ -14,4 +14,15 @@ export type { Collecting, LogRecords, Scrubbing, StoreStatus, VerifyProgress } f
 export type { PastStore, Store } from "./store.ts";
 export type { StoreSnapshots } from "./store-snapshots.ts";
 export { verifyDirectory } from "./verify-directory.ts";
-export type { KeyChoice, KeyEvent, KeyRecord, LeaseInfo, Snapshot, SnapshotDifference } from "../view/index.ts";
+export type {
+  Hold,
+  JobInfo,
+  KeyChoice,
+  KeyEvent,
+  KeyRecord,
+  LeaseInfo,
+  QueueInfo,
+  Snapshot,
+  SnapshotDifference,
+  StreamEntry,
+} from "../view/index.ts";

@@ -88,6 +88,14 @@ export async function logDirectories(env: Pick<Env, "disk" | "digest">): Promise
   return places.filter(({ engine }) => engine.kind === fileKind).map(({ engine }) => utf8Decode(engine.parameters));
 }
 
+/** Removes the files of the log, since all of it is in a checkpoint. A stream elsewhere is left to whoever made it. */
+export async function removeStoreLog(env: Pick<Env, "disk" | "digest">): Promise<void> {
+  for (const directory of await logDirectories(env)) await emptyDirectory(env, directory);
+  if ((await chainFile(env).load()) === undefined) return;
+  await env.disk.remove(chainPath);
+  await env.disk.syncDirectory("");
+}
+
 /** What the engines with files say of them. */
 export class ChainLogFiles {
   readonly #chain: Chain;
@@ -114,7 +122,7 @@ export class ChainLogFiles {
 }
 
 /** Removes the files of a directory; nothing where there is none. */
-export async function emptyDirectory(env: Pick<Env, "disk">, directory: string): Promise<void> {
+async function emptyDirectory(env: Pick<Env, "disk">, directory: string): Promise<void> {
   let names: string[];
   try {
     names = await env.disk.list(directory);

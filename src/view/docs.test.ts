@@ -24,7 +24,7 @@ function program(page: string): { readonly source: string; readonly expected: st
   return { source: `export {};\n${whole}`, expected };
 }
 
-for (const page of ["docs/keys.md", "docs/view.md", "docs/files.md", "docs/maps.md"]) {
+for (const page of ["docs/keys.md", "docs/view.md", "docs/files.md", "docs/objects.md", "docs/maps.md"]) {
   test(`the examples of ${page} run and print what the page says`, async (t) => {
     const { source, expected } = program(page);
     assert.ok(expected.length > 3, `${page} has examples that print`);

@@ -63,7 +63,7 @@ export type { Views } from "./views.ts";
 
 export { Counter } from "./counter/counters.ts";
 export type { IndexValue, MapKey } from "./map/map-key.ts";
-export type { Entry, RangeOptions } from "./map/map-part.ts";
+export type { Entry, MapRangeOptions } from "./map/map-part.ts";
 export type { MapInTransaction, RegisterInTransaction, SetInTransaction } from "./map/map-transaction.ts";
 export { MapIndex, Register, StoreMap, StoreSet } from "./map/maps.ts";
 export type { IndexListOptions, IndexOptions, IndexRange, MapListOptions, SetEntryOptions } from "./map/maps.ts";

@@ -6,7 +6,7 @@ import { makeViews, Replica } from "../../view/index.ts";
 import type { CheckpointRecord } from "../../view/index.ts";
 import type { OpenOptions } from "../open-options.ts";
 import { closeStorage, entriesOf, openFiles, raftDirectory } from "../storage.ts";
-import { emptyDirectory, logDirectories } from "../store-log.ts";
+import { removeStoreLog } from "../store-log.ts";
 import type { Identity } from "./identity.ts";
 
 /**
@@ -43,5 +43,5 @@ export async function checkWhole(env: Env, { begun, name }: Identity): Promise<v
 
 /** The log of the store that the directory held before its cluster was founded: all of it is in a checkpoint. */
 export async function removeOldLog(env: Env): Promise<void> {
-  for (const directory of await logDirectories(env)) await emptyDirectory(env, directory);
+  await removeStoreLog(env);
 }

@@ -18,7 +18,14 @@ import { hasMajority, isVoter, memberOf } from "../../raft/index.ts";
 import type { RaftStatus } from "../../raft/index.ts";
 import { RpcServer } from "../../rpc/index.ts";
 import type { Contract, Service } from "../../rpc/index.ts";
-import { CommandService, FileService, KeyService, LeaseService, SnapshotService, ViewService } from "../../view/index.ts";
+import {
+  CommandService,
+  FileService,
+  KeyService,
+  LeaseService,
+  SnapshotService,
+  ViewService,
+} from "../../view/index.ts";
 import { checkStoreExists, LocalStore, openLocked, openStore } from "../local-store.ts";
 import { peerChunkService, storeServices } from "../serve.ts";
 import { StoreService } from "../service.ts";

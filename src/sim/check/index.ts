@@ -14,7 +14,7 @@ export { RaftChecker } from "./raft-checker.ts";
 export { RootChecker } from "./root-checker.ts";
 export type { RootSighting } from "./root-checker.ts";
 export { checkSerializable } from "./serializability.ts";
-export type { SeenTransaction, Version, Versions } from "./serializability.ts";
+export type { SeenTransaction, Version } from "./serializability.ts";
 export { SessionChecker } from "./session-checker.ts";
 export type { CommandAnswer, CommandEffect } from "./session-checker.ts";
 export { Violation } from "./violation.ts";

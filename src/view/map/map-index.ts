@@ -23,7 +23,7 @@ const nothing = new Uint8Array(0);
 export type Definition = Infer<typeof IndexDefinition>;
 
 /** The values that an entry has in an index, encoded, each once; a refusal for one that is too large. */
-export function indexValues({ name, path, multi }: Definition, value: unknown): Uint8Array[] | Refusal {
+function indexValues({ name, path, multi }: Definition, value: unknown): Uint8Array[] | Refusal {
   let found = value;
   for (const step of path === "" ? [] : path.split(".")) {
     const isContainer = typeof found === "object" && found !== null && !(found instanceof Uint8Array);

@@ -30,7 +30,7 @@ export interface CallOptions {
 }
 
 /** start ≤ key < end, or the text keys that begin with `prefix`; all keys if nothing is given. */
-export interface RangeOptions<K extends MapKey = MapKey> {
+export interface MapRangeOptions<K extends MapKey = MapKey> {
   readonly start?: K | undefined;
   readonly end?: K | undefined;
   readonly prefix?: string | undefined;
@@ -100,7 +100,7 @@ export class MapPart {
   }
 }
 
-export function toRange({ start, end, prefix }: RangeOptions): MapRange {
+export function toRange({ start, end, prefix }: MapRangeOptions): MapRange {
   if (prefix === undefined) {
     return {
       start: start === undefined ? undefined : encodeKey(start),

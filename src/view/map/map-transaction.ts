@@ -6,7 +6,7 @@ import { decodeKey, encodeKey } from "./map-key.ts";
 import type { IndexValue, MapKey } from "./map-key.ts";
 import type { MapEntry, MapQuery, MapRange, MapReference } from "./map-operation.ts";
 import { checkedLimit, pages, toEntry, toRange } from "./map-part.ts";
-import type { Entry, RangeOptions } from "./map-part.ts";
+import type { Entry, MapRangeOptions } from "./map-part.ts";
 import type { MapView } from "./map-view.ts";
 import { registerKey, toIndexRange } from "./maps.ts";
 
@@ -16,7 +16,7 @@ interface Write {
   readonly value: Uint8Array | undefined;
 }
 
-interface ListOptions<K extends MapKey> extends RangeOptions<K> {
+interface ListOptions<K extends MapKey> extends MapRangeOptions<K> {
   readonly limit?: number | undefined;
   readonly reverse?: boolean | undefined;
 }

@@ -8,7 +8,7 @@ import { splitRow } from "./map-index.ts";
 import type { IndexValue, MapKey } from "./map-key.ts";
 import type { MapRange, MapReference } from "./map-operation.ts";
 import { MapPart, pages, toEntry, toRange } from "./map-part.ts";
-import type { CallOptions, Entry, MapParts, RangeOptions } from "./map-part.ts";
+import type { CallOptions, Entry, MapParts, MapRangeOptions } from "./map-part.ts";
 
 export interface SetEntryOptions extends CallOptions {
   /** `conflict` if the key exists. */
@@ -17,7 +17,7 @@ export interface SetEntryOptions extends CallOptions {
   readonly ifRevision?: number | undefined;
 }
 
-export interface MapListOptions<K extends MapKey = MapKey> extends RangeOptions<K>, ReadOptions {
+export interface MapListOptions<K extends MapKey = MapKey> extends MapRangeOptions<K>, ReadOptions {
   /** At most so many. */
   readonly limit?: number | undefined;
   /** From the last to the first. */
@@ -31,6 +31,13 @@ export interface IndexOptions {
   readonly unique?: boolean | undefined;
   /** Where the value is an array, each of its elements counts. */
   readonly multi?: boolean | undefined;
+}
+
+export interface IndexInfo {
+  readonly name: string;
+  readonly path: string;
+  readonly unique: boolean;
+  readonly multi: boolean;
 }
 
 /**
@@ -116,7 +123,7 @@ export class StoreMap<T, K extends MapKey = MapKey> {
   }
 
   /** How many entries there are, in all or in the range; costs the logarithm of their number. */
-  async size(options: RangeOptions<K> & ReadOptions = {}): Promise<number> {
+  async size(options: MapRangeOptions<K> & ReadOptions = {}): Promise<number> {
     return (await this.#part.ask({ case: "count", value: { range: toRange(options) } }, options)).count;
   }
 
@@ -127,7 +134,7 @@ export class StoreMap<T, K extends MapKey = MapKey> {
   }
 
   /** Deletes the entries, all or those of the range, and answers how many. More than 512 go in several steps. */
-  clear({ signal, ...range }: RangeOptions<K> & CallOptions = {}): Promise<number> {
+  clear({ signal, ...range }: MapRangeOptions<K> & CallOptions = {}): Promise<number> {
     return this.#part.repeat({ case: "clear", value: { range: toRange(range) } }, { signal });
   }
 
@@ -179,12 +186,12 @@ export class StoreMap<T, K extends MapKey = MapKey> {
     return new MapIndex<T, K>(this.#part, checkedName(name, "index"));
   }
 
-  async indexes(options?: ReadOptions): Promise<(Required<IndexOptions> & { readonly name: string })[]> {
+  async indexes(options?: ReadOptions): Promise<IndexInfo[]> {
     const { indexes } = await this.#part.ask({ case: "describe", value: {} }, options);
     return indexes.flatMap(({ definition }) => {
       if (definition === undefined) return [];
       const { name, path, unique, multi } = definition;
-      return [{ name, path: path ?? "", unique: unique ?? false, multi: multi ?? false }];
+      return [{ name, path, unique, multi }];
     });
   }
 }
@@ -302,7 +309,7 @@ export class StoreSet<K extends MapKey = MapKey> {
     return (await this.#part.get(encodeKey(member), options)) !== undefined;
   }
 
-  async size(options: RangeOptions<K> & ReadOptions = {}): Promise<number> {
+  async size(options: MapRangeOptions<K> & ReadOptions = {}): Promise<number> {
     return (await this.#part.ask({ case: "count", value: { range: toRange(options) } }, options)).count;
   }
 
@@ -321,7 +328,7 @@ export class StoreSet<K extends MapKey = MapKey> {
       yield toEntry<unknown, K>(entry).key;
   }
 
-  clear({ signal, ...range }: RangeOptions<K> & CallOptions = {}): Promise<number> {
+  clear({ signal, ...range }: MapRangeOptions<K> & CallOptions = {}): Promise<number> {
     return this.#part.repeat({ case: "clear", value: { range: toRange(range) } }, { signal });
   }
 

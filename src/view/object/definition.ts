@@ -77,7 +77,8 @@ reserved.add("then").add("constructor");
 export function defineObject<
   State,
   C extends Commands<State>,
-  Q extends Queries<State> = Readonly<Record<never, never>>,
+  // oxlint-disable-next-line typescript/no-generated-empty-object-type -- without queries, no property stands for one
+  Q extends Queries<State> = Record<never, never>,
 >(type: string, specification: ObjectSpecification<State, C, Q>): ObjectDefinition<State, C, Q> {
   checkedName(type, "type of objects");
   const { initial, commands, version = 1, migrate, previous } = specification;

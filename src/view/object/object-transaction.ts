@@ -100,7 +100,7 @@ export function objectInTransaction<S, C extends Commands<S>, Q extends Queries<
   definition: ObjectDefinition<S, C, Q>,
   key: string,
 ): TransactionObject<S, C, Q> {
-  const whole = definition as unknown as AnyDefinition;
+  const whole: AnyDefinition = definition;
   checkedName(key, `key of object type ${whole.type}`);
   const { object, methods } = tx.object(view, topicOf({ type: whole.type, key }), () => {
     const made = new ObjectInTransaction(env, tx, view, whole, key);

@@ -108,6 +108,7 @@ export class ReplicatedObject<State = unknown> {
 
   /** @internal */
   async open(signal: AbortSignal | undefined): Promise<void> {
+    throwIfAborted(signal);
     try {
       await abortable(this.#refresh({ linearizable: true }), signal);
     } catch (error) {
@@ -376,7 +377,7 @@ export async function openObject<State, C extends Commands<State>, Q extends Que
   key: string,
   options: ObjectOptions = {},
 ): Promise<OpenObject<State, C, Q>> {
-  const object = new ReplicatedObject<State>(env, source, view, definition as unknown as AnyDefinition, key, options);
+  const object = new ReplicatedObject<State>(env, source, view, definition, key, options);
   const methods: Record<string, unknown> = {};
   for (const name of Object.keys(definition.commands))
     methods[name] = (...rest: readonly unknown[]) => object.command(name, rest);

@@ -17,7 +17,7 @@ import {
 import type { Infer } from "../../base/index.ts";
 import { jobStates, QueueSettings, StoredJob, StoredQueue } from "./queue-state.ts";
 
-export const PushedJob = message("holdfast.queue.PushedJob", {
+const PushedJob = message("holdfast.queue.PushedJob", {
   value: bytes(1),
   /** Larger ones are pulled first. */
   priority: sint32(2),
@@ -36,7 +36,7 @@ const Pull = message("holdfast.queue.Pull", {
   ttlMs: uint64(4),
 });
 /** Which delivery of which job: `conflict`, for good, when the job is no longer leased by that one. */
-export const Delivery = message("holdfast.queue.Delivery", { id: uint64(1), attempt: uint32(2), lease: uint64Big(3) });
+const Delivery = message("holdfast.queue.Delivery", { id: uint64(1), attempt: uint32(2), lease: uint64Big(3) });
 const Ack = message("holdfast.queue.Ack", { name: string(1), deliveries: repeated(embed(2, Delivery)) });
 const Reject = message("holdfast.queue.Reject", {
   name: string(1),

@@ -8,12 +8,12 @@ import { proposeOne } from "../view-source.ts";
 import type { ViewSource } from "../view-source.ts";
 import type { TransactionContext, TransactionOptions, TransactionOutcome } from "../transaction-context.ts";
 import { Job } from "./job.ts";
-import type { JobParts } from "./job.ts";
+import type { JobParts, RejectOptions } from "./job.ts";
 import type { NumberedJob, QueueAnswer, QueueOperation, QueueResult } from "./queue-operation.ts";
 import { settingsDefault } from "./queue-state.ts";
 import type { JobState, StoredQueue } from "./queue-state.ts";
 import { checkedWhole, pushBody } from "./push.ts";
-import type { PushOptions } from "./push.ts";
+import type { DeliveredJob, PushOptions } from "./push.ts";
 import { readyTopic } from "./queue-view.ts";
 import type { QueueView } from "./queue-view.ts";
 
@@ -235,6 +235,24 @@ export class Queue<T = unknown> {
     } catch (error) {
       if (!isAborted(options.signal)) throw error;
     }
+  }
+
+  /** `Job.ack`, for a delivery that another process has pulled. */
+  async ack(
+    { id, attempt, lease }: Omit<DeliveredJob, "queue">,
+    options: { readonly signal?: AbortSignal | undefined } = {},
+  ): Promise<void> {
+    await this.#propose(
+      { case: "ack", value: { name: this.name, deliveries: [{ id, attempt, lease }] } },
+      options.signal,
+    );
+  }
+
+  /** `Job.reject`, for a delivery that another process has pulled. */
+  async reject({ id, attempt, lease }: Omit<DeliveredJob, "queue">, options: RejectOptions = {}): Promise<void> {
+    const { delayMs, dead = false, error = "", signal } = options;
+    const value = { name: this.name, delivery: { id, attempt, lease }, delayMs, dead, error };
+    await this.#propose({ case: "reject", value }, signal);
   }
 
   /** Sets how failures are retried; what is not named keeps its default, not its former value. */
