@@ -160,7 +160,8 @@ async function words(...path: string[]): Promise<string[]> {
 
 test("help at every level has examples and goes to standard output", async () => {
   const top = await words();
-  const names = "start key file snapshot collect lease log member status doctor bench demo completion";
+  const names =
+    "start key file snapshot collect lease map counter queue stream lock elect log member status doctor bench demo completion";
   assert.deepEqual(top, names.split(" "));
   for (const name of top.slice(0, -1)) {
     const below = await words(name);

@@ -3,7 +3,7 @@ import { spawn } from "node:child_process";
 import type { Command } from "commander";
 import { HoldfastError } from "../base/index.ts";
 import type { Hold } from "../member/index.ts";
-import { printJson, printLine, remark } from "./output.ts";
+import { ChildEnded, printJson, printLine } from "./output.ts";
 import { textOfContent } from "./queue.ts";
 import { addTargetOptions, interruptSignal, parseWhole, withStore } from "./target.ts";
 import type { TargetOptions } from "./target.ts";
@@ -99,6 +99,5 @@ async function runUnder(hold: Hold, [file = "", ...args]: readonly string[], int
     await hold.release();
   }
   if (hold.isLost) throw hold.signal.reason as HoldfastError;
-  if (status !== 0) remark(`${file} ended with exit status ${status}`);
-  process.exitCode = status;
+  if (status !== 0) throw new ChildEnded(status);
 }

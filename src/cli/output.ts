@@ -10,6 +10,17 @@ export class UsageError extends Error {
   override readonly name = "UsageError";
 }
 
+/** What the command itself ran has ended so: its exit status is passed on, and it has told why itself. */
+export class ChildEnded extends Error {
+  override readonly name = "ChildEnded";
+  readonly status: number;
+
+  constructor(status: number) {
+    super(`it ended with exit status ${status}`);
+    this.status = status;
+  }
+}
+
 export interface OutputOptions {
   /** Print JSON, one value a line, instead of text for people. */
   readonly json?: boolean;

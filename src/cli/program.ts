@@ -6,7 +6,7 @@
  */
 import { readFileSync } from "node:fs";
 import { Command, CommanderError } from "commander";
-import { fail, failUsage } from "./output.ts";
+import { ChildEnded, fail, failUsage } from "./output.ts";
 
 /** Subcommands with what `holdfast --help` says of them, and where they are. */
 const subcommands: readonly {
@@ -111,6 +111,7 @@ export async function main(argv: readonly string[]): Promise<number> {
   } catch (error) {
     // Commander has printed what is wrong; help and version end here too, with exit code 0.
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
+    if (error instanceof ChildEnded) return error.status;
     return fail(error, { json });
   }
 }
