@@ -60,7 +60,7 @@ test("status and log: where the store stands", async () => {
   assert.deepEqual([status["name"], status["keyCount"], status["logStart"]], ["ada", 1, 0]);
   const log = first<{ tail: number; applied: number }>(await holdfast("log", "status", "--json"));
   assert.equal(log.tail, log.applied);
-  assert.match(await holdfast("log", "status"), /^start +0\ntail +\d+\n/);
+  assert.match(await holdfast("log", "status"), /^engine +file\nstart +0\ntail +\d+\n/);
   const records = jsonLines(await holdfast("log", "tail", "--from", "0", "--no-follow", "--json"));
   assert.deepEqual(
     records.map((record) => (record as { position: number }).position),
@@ -161,7 +161,7 @@ async function words(...path: string[]): Promise<string[]> {
 test("help at every level has examples and goes to standard output", async () => {
   const top = await words();
   const names =
-    "start key file snapshot collect lease map counter queue stream lock elect log member status doctor bench demo completion";
+    "start key file snapshot collect lease map set register object counter queue stream lock elect barrier presence limit cron log member status doctor bench demo completion";
   assert.deepEqual(top, names.split(" "));
   for (const name of top.slice(0, -1)) {
     const below = await words(name);

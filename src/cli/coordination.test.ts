@@ -2,8 +2,10 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { before, test } from "node:test";
-import { failWith, startMember, succeed, temporaryDirectory } from "./command.suite.ts";
+import { setImmediate } from "node:timers/promises";
+import { failWith, launch, linesOf, outcomeOf, startMember, succeed, temporaryDirectory } from "./command.suite.ts";
 import type { Member } from "./command.suite.ts";
+import { connect } from "../index.ts";
 import { Program } from "./program.suite.ts";
 
 const program = new Program();
@@ -74,4 +76,39 @@ test("lock and elect run a command with the fence, and end as it does", async ()
   // Inside of the one that holds it.
   const nested = `${process.execPath} ${JSON.stringify(join(import.meta.dirname, "main.ts"))} lock l --try -- true`;
   assert.match(await failWith(1, ["lock", "l", "--", "sh", "-c", nested], { endpoint }), /held by somebody else/);
+});
+
+test("a cron runs its command at the ticks that are due, and is listed and deleted", async (t) => {
+  const { endpoint } = member;
+  // The schedule was set long ago, and nobody has run it since.
+  const store = await connect(endpoint);
+  t.mock.method(Date, "now", () => Date.parse("2020-01-01T00:30:00Z"));
+  const stop = new AbortController();
+  const running = store.cron("report").run("0 3 * * *", () => {}, { signal: stop.signal });
+  while ((await store.cron("report").info()) === undefined) await setImmediate();
+  stop.abort();
+  await running;
+  await store.close();
+  t.mock.restoreAll();
+  assert.equal(await holdfast("cron", "list"), "report\t0 3 * * * UTC\tnever ran\tnext 2020-01-01T03:00:00.000Z\n");
+  const command = "echo $HOLDFAST_TICK $HOLDFAST_ATTEMPT; exit 3";
+  const runner = launch(["cron", "run", "report", "0 3 * * *", "--", "sh", "-c", command], { endpoint });
+  const lines = linesOf(runner);
+  const ended = outcomeOf(runner);
+  const { value: line } = await lines.next();
+  assert.match(String(line), /^20\d\d-\d\d-\d\dT03:00:00\.000Z 1$/);
+  const isOver = async () => /done|failed/.test(await holdfast("cron", "list"));
+  while (!(await isOver())) await setImmediate();
+  assert.match(
+    await holdfast("cron", "list"),
+    /^report\t0 3 \* \* \* UTC\tlast 20.*, failed: the command has ended with exit status 3\tnext 20/,
+  );
+  runner.kill("SIGINT");
+  const { status, stderr } = await ended;
+  assert.match(stderr, /the work of a cron has failed.*exit status 3/);
+  assert.equal(status, 0);
+  assert.match(await fails(1, "cron", "run", "x", "1 2 3", "--", "true"), /needs five fields/);
+  assert.match(await fails(1, "cron", "run", "x", "@daily", "--catch-up", "some", "--", "true"), /none, last or all/);
+  assert.equal(await holdfast("cron", "delete", "report"), "cron report was deleted\n");
+  assert.match(await fails(1, "cron", "delete", "report"), /there is no cron report/);
 });

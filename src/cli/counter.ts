@@ -10,6 +10,7 @@ export function addTo(command: Command): void {
   addGet(command);
   addSet(command);
   addDelete(command);
+  addNext(command);
   addList(command);
   command.addHelpText(
     "after",
@@ -41,6 +42,17 @@ function addAdd(parent: Command): void {
       const { min, max } = options;
       await withStore(options, async (store) =>
         show(name, await store.counter(name).add(amount, { min, max }), options),
+      );
+    });
+}
+
+function addNext(parent: Command): void {
+  addTargetOptions(parent.command("next").description("the next number of a sequence: no number is given twice"))
+    .argument("<name>", "the counter that keeps the sequence")
+    .addHelpText("after", "\nExamples:\n  $ holdfast counter next invoice")
+    .action(async (name: string, options: TargetOptions) => {
+      await withStore(options, async (store) =>
+        show(name, await store.sequence(name, { blockSize: 1 }).next(), options),
       );
     });
 }

@@ -1,16 +1,42 @@
 /** `holdfast lock` and `holdfast elect`: run a command while a lock is held, or while this one leads. */
-import { spawn } from "node:child_process";
+import { Option } from "commander";
 import type { Command } from "commander";
 import { HoldfastError } from "../base/index.ts";
-import type { Hold } from "../member/index.ts";
-import { ChildEnded, printJson, printLine } from "./output.ts";
+import type { Hold, Store } from "../member/index.ts";
+import { runUnder } from "./child.ts";
+import { printJson, printLine } from "./output.ts";
 import { textOfContent } from "./queue.ts";
-import { addTargetOptions, interruptSignal, parseWhole, withStore } from "./target.ts";
+import { addTargetOptions, interruptSignal, parseCount, parseWhole, withStore } from "./target.ts";
 import type { TargetOptions } from "./target.ts";
 
 interface LockFlags extends TargetOptions {
   readonly ttl: number;
   readonly try?: boolean;
+}
+
+interface ModeFlags extends LockFlags {
+  readonly read?: boolean;
+  readonly write?: boolean;
+  readonly of?: number;
+  readonly permits: number;
+}
+
+/** A lock, a lock of readers and writers, or a semaphore: each kind has names of its own. */
+function take(store: Store, name: string, flags: ModeFlags, signal: AbortSignal): Promise<Hold | undefined> {
+  const { read, write, of, permits, ttl: ttlMs } = flags;
+  const asked = { ttlMs, signal, value: `process ${process.pid}` };
+  const immediately = flags.try === true;
+  if (of !== undefined) {
+    const semaphore = store.semaphore(name, { permits: of });
+    return immediately ? semaphore.tryAcquire({ ...asked, permits }) : semaphore.acquire({ ...asked, permits });
+  }
+  if (read === true || write === true) {
+    const lock = store.readWriteLock(name);
+    if (read === true) return immediately ? lock.tryRead(asked) : lock.read(asked);
+    return immediately ? lock.tryWrite(asked) : lock.write(asked);
+  }
+  const lock = store.lock(name);
+  return immediately ? lock.tryAcquire(asked) : lock.acquire(asked);
 }
 
 export function addTo(command: Command): void {
@@ -19,13 +45,15 @@ export function addTo(command: Command): void {
     .argument("<command...>", "what to run, behind --")
     .option("--ttl <ms>", "how long the lock outlives this process's last sign of life", parseWhole, 10_000)
     .option("--try", "fail at once when somebody else holds it")
+    .addOption(new Option("--read", "together with others that read").conflicts(["write", "of"]))
+    .addOption(new Option("--write", "alone, of those that read and write").conflicts("of"))
+    .option("--of <permits>", "a semaphore with so many permits", parseCount)
+    .option("--permits <count>", "how many of them", parseCount, 1)
     .addHelpText("after", helpOf("lock backup -- ./backup.sh", "HOLDFAST_FENCE", "lock is held"))
-    .action(async (name: string, words: readonly string[], options: LockFlags) => {
+    .action(async (name: string, words: readonly string[], options: ModeFlags) => {
       await withStore(options, async (store) => {
         const signal = interruptSignal();
-        const lock = store.lock(name);
-        const asked = { ttlMs: options.ttl, signal, value: `process ${process.pid}` };
-        const hold = options.try === true ? await lock.tryAcquire(asked) : await lock.acquire(asked);
+        const hold = await take(store, name, options, signal);
         if (hold === undefined) throw new HoldfastError("conflict", `the lock ${name} is held by somebody else`);
         await runUnder(hold, words, signal);
       });
@@ -79,25 +107,4 @@ ends, its exit status is this one's. When the lock is lost it gets SIGTERM, and 
 
 Examples:
   $ holdfast ${example}`;
-}
-
-/** The command gets SIGTERM when what it runs under is lost, or when this process is interrupted. */
-async function runUnder(hold: Hold, [file = "", ...args]: readonly string[], interrupted: AbortSignal): Promise<void> {
-  const child = spawn(file, args, { stdio: "inherit", env: { ...process.env, HOLDFAST_FENCE: String(hold.fence) } });
-  const end = () => void child.kill("SIGTERM");
-  hold.signal.addEventListener("abort", end, { once: true });
-  interrupted.addEventListener("abort", end, { once: true });
-  if (hold.isLost || interrupted.aborted) end();
-  const ended = new Promise<number>((resolve, reject) => {
-    child.once("error", (error) => reject(new HoldfastError("invalid", `cannot run ${file}: ${error.message}`)));
-    child.once("exit", (code, signal) => resolve(code ?? (signal === null ? 1 : 128)));
-  });
-  let status: number;
-  try {
-    status = await ended;
-  } finally {
-    await hold.release();
-  }
-  if (hold.isLost) throw hold.signal.reason as HoldfastError;
-  if (status !== 0) throw new ChildEnded(status);
 }

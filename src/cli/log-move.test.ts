@@ -23,9 +23,15 @@ function load(store: Store) {
       }
     }),
   );
+  // Told by `stop`, so that a failure elsewhere, behind which the stores are closed, is not hidden by what follows it.
+  let failure: unknown;
+  writing.catch((error: unknown) => (failure = error));
   const more = async () => {
     const wanted = counts.map((count) => count + 20);
-    while (counts.some((count, side) => count < (wanted[side] as number))) await setTimeout(5);
+    while (counts.some((count, side) => count < (wanted[side] as number))) {
+      if (failure !== undefined) throw failure;
+      await setTimeout(5);
+    }
   };
   const stop = async () => {
     over.abort();
@@ -93,6 +99,55 @@ test("a running store moves from its files to NATS and back, under load, with a 
     assert.ok((await store.status()).logStart >= back.position);
   } finally {
     await store.close();
+    await servers.stop();
+  }
+});
+
+test("the log of a running cluster moves to NATS and back to its members, under load, with kills in between", async (t) => {
+  const servers = await NatsServers.start(3);
+  const names = ["a", "b", "c"];
+  const ports = await freePorts(3);
+  const directories = await Promise.all(names.map(() => temporaryDirectory()));
+  const peers = Object.fromEntries(names.map((name, index) => [name, `127.0.0.1:${ports[index]}`]));
+  const start = (index: number) => {
+    const name = names[index] as string;
+    return open(directories[index] as string, { name, listen: [peers[name] as string], peers });
+  };
+  const stores = await Promise.all(names.map((_, index) => start(index)));
+  const [a, b] = stores as [Store, Store];
+  const move = async (by: number, to: string) => {
+    const [moved] = jsonLines(
+      await succeed(["log", "move", "--to", to, "--json"], { endpoint: `127.0.0.1:${ports[by]}` }),
+    );
+    return moved as { readonly position: number; readonly pauseMs: number };
+  };
+  try {
+    const { more, stop } = load(a);
+    await more();
+    const pauses = [(await move(0, servers.address("ONE"))).pauseMs];
+    await more();
+    await servers.kill(0);
+    await more();
+    await servers.startOne(0);
+    pauses.push((await move(1, servers.address("TWO"))).pauseMs);
+    await more();
+    await stores[2]?.close();
+    pauses.push((await move(0, "raft:")).pauseMs);
+    await more();
+    stores[2] = await start(2);
+    pauses.push((await move(2, servers.address("THREE"))).pauseMs);
+    await more();
+    pauses.push((await move(1, "raft:")).pauseMs);
+    await more();
+    const counts = await stop();
+    t.diagnostic(`appends waited ${pauses.map((pauseMs) => pauseMs.toFixed(1)).join(", ")} ms`);
+    const revision = counts.reduce((sum, count) => sum + count, 0);
+    for (const store of stores) await check(store, counts, revision);
+    assert.match(await succeed(["log", "status"], { endpoint: `127.0.0.1:${ports[0]}` }), /engine +raft/);
+    await failWith(1, ["log", "move", "--to", "file:"], { endpoint: `127.0.0.1:${ports[0]}` });
+    await b.keys.put("last", "1");
+  } finally {
+    await Promise.all(stores.map((store) => store.close()));
     await servers.stop();
   }
 });

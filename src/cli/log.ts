@@ -12,8 +12,15 @@ export function addTo(command: Command): void {
     .addHelpText("after", "\nExamples:\n  $ holdfast log status")
     .action(async (options: TargetOptions) => {
       await withMember(options, async (store) => {
-        const { logStart, logTail, applied, checkpointPosition, durability } = await store.status();
-        const facts = { start: logStart, tail: logTail, applied, checkpoint: checkpointPosition, durability };
+        const { logKind, logStart, logTail, applied, checkpointPosition, durability } = await store.status();
+        const facts = {
+          engine: logKind,
+          start: logStart,
+          tail: logTail,
+          applied,
+          checkpoint: checkpointPosition,
+          durability,
+        };
         if (options.json) await printJson(facts);
         else await printLine(table(Object.entries(facts).map(([name, value]) => [name, String(value)])));
       });
@@ -62,7 +69,7 @@ export function addTo(command: Command): void {
     .requiredOption("--to <engine>", "file: or nats://host:port[,host:port]/STREAM?replicas=3")
     .addHelpText(
       "after",
-      "\nThe old log is removed when two checkpoints lie behind it.\n\nExamples:\n  $ holdfast log move --to 'nats://127.0.0.1:4222/ORDERS'\n  $ holdfast log move --to file:",
+      "\nThe old log is removed when two checkpoints lie behind it; a stream that a cluster has left stays, trimmed.\n\nExamples:\n  $ holdfast log move --to 'nats://127.0.0.1:4222/ORDERS'\n  $ holdfast log move --to file:      of a store on its own\n  $ holdfast log move --to raft:      of a cluster",
     )
     .action(async (options: TargetOptions & { readonly to: string }) => {
       await withMember(options, async (store) => {

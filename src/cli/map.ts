@@ -2,14 +2,11 @@
 import type { Command } from "commander";
 import { HoldfastError } from "../base/index.ts";
 import type { Store } from "../member/index.ts";
-import { jsonText, lineForTerminal, plural, printJson, printLine, UsageError } from "./output.ts";
+import { lineForTerminal, plural, printJson, printLine, UsageError } from "./output.ts";
+import { keyOf, numberHelp, shown, valueOf, valueText } from "./keyed-value.ts";
+import type { KeyOptions } from "./keyed-value.ts";
 import { addTargetOptions, parseWhole, withStore } from "./target.ts";
 import type { TargetOptions } from "./target.ts";
-
-/** Keys as a person types them: with `--number` numbers, else text. */
-interface KeyOptions extends TargetOptions {
-  readonly number?: boolean;
-}
 
 export function addTo(command: Command): void {
   addGet(command);
@@ -28,33 +25,6 @@ Examples:
   $ holdfast map index users byEmail --path email --unique
   $ holdfast map list users --index byEmail --value ada@example.org`,
   );
-}
-
-const numberHelp = "the key is a number";
-
-function keyOf(text: string, { number }: KeyOptions): string | number {
-  if (number !== true) return text;
-  const value = Number(text);
-  if (text.trim() !== "" && Number.isFinite(value)) return value;
-  throw new UsageError(`${JSON.stringify(text)} is no number`);
-}
-
-/** JSON if it is, else the text itself. */
-function valueOf(text: string): unknown {
-  try {
-    return JSON.parse(text) as unknown;
-  } catch {
-    return text;
-  }
-}
-
-/** Bytes as base64. */
-function shown(value: unknown): unknown {
-  return value instanceof Uint8Array ? `base64:${Buffer.from(value).toString("base64")}` : (value ?? null);
-}
-
-function valueText(value: unknown): string {
-  return typeof value === "string" ? lineForTerminal(value) : jsonText(shown(value));
 }
 
 function addGet(parent: Command): void {

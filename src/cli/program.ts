@@ -21,6 +21,9 @@ const subcommands: readonly {
   { name: "collect", summary: "delete what nothing needs any more", load: () => import("./collect.ts") },
   { name: "lease", summary: "grant, keep alive and revoke leases", load: () => import("./lease.ts") },
   { name: "map", summary: "maps: get, set and list entries; indexes", load: () => import("./map.ts") },
+  { name: "set", summary: "sets: add, delete and list members", load: () => import("./set.ts") },
+  { name: "register", summary: "one value with a name: get, set, watch", load: () => import("./register.ts") },
+  { name: "object", summary: "list objects of your own types", load: () => import("./object.ts") },
   { name: "counter", summary: "add to, read and list counters", load: () => import("./counter.ts") },
   {
     name: "queue",
@@ -34,6 +37,10 @@ const subcommands: readonly {
   },
   { name: "lock", summary: "run a command while a lock is held", load: () => import("./lock.ts") },
   { name: "elect", summary: "run a command while this one leads", load: () => import("./elect.ts") },
+  { name: "barrier", summary: "wait until so many have arrived", load: () => import("./barrier.ts") },
+  { name: "presence", summary: "be here; list and watch who is", load: () => import("./presence.ts") },
+  { name: "limit", summary: "ask a rate limiter", load: () => import("./limit.ts") },
+  { name: "cron", summary: "run a command at the ticks of a schedule", load: () => import("./cron.ts") },
   { name: "log", summary: "look at and verify the log", load: () => import("./log.ts") },
   {
     name: "member",

@@ -30,6 +30,8 @@ export interface NatsEngineOptions {
   readonly alone?: boolean;
   /** The stream must hold nothing yet (`conflict`). */
   readonly fresh?: boolean;
+  /** The stream must be there (`corrupt`). Default: it is made. */
+  readonly mustExist?: boolean;
   /** How long an append is tried before it is answered `unavailable`, with `maybe`, in milliseconds. Default: 15,000. */
   readonly appendMs?: number;
 }
@@ -77,7 +79,8 @@ export class NatsEngine implements LogEngine {
     this.#stream = stream;
     this.#replicas = replicas;
     this.#options = options;
-    this.capabilities = { durability: replicas > 1 ? "quorum" : "disk", trim: true, shared: true };
+    const durability = replicas > 1 ? "quorum" : "disk";
+    this.capabilities = { durability, trim: true, shared: true, elsewhere: options.alone !== true };
     this.#writer = env.random.uint32() * 65_536 + (env.random.uint32() % 65_536) + 1;
     if (options.alone !== true) this.#primacy = new NatsPrimacy(env, this.#writer, () => this.#say());
     this.#reader = new NatsReader(stream, (part) => {
@@ -98,7 +101,7 @@ export class NatsEngine implements LogEngine {
         `whether NATS syncs the stream ${parsed.stream} to disk cannot be seen from here; by default it does so every two minutes, so that a power failure of a majority of its servers loses acknowledged writes. Set \`jetstream { sync_interval: always }\` (nats-server 2.10 or newer) and add \`sync=always\` to the address`,
       );
     }
-    const stream = await NatsStream.open(parsed);
+    const stream = await NatsStream.open(parsed, options);
     try {
       const { last, replicas } = await stream.state();
       if (options.fresh === true && last > 0) {
@@ -264,7 +267,8 @@ export class NatsEngine implements LogEngine {
   ): Promise<boolean> {
     for (;;) {
       try {
-        const isTaken = !(await this.#stream.publish(part, sequence - 1));
+        const leftMs = this.#deadlineOf(attempt.sinceMs) - this.#env.clock.monotonicMs();
+        const isTaken = !(await this.#stream.publish(part, sequence - 1, leftMs));
         if (!isTaken) return true;
         await this.#reader.advance();
         if (this.#isSeen(part)) return true;
@@ -373,6 +377,7 @@ export class NatsEngine implements LogEngine {
     await this.#pumping;
     if (this.#primacy?.close() === true) {
       await this.#publish([], () => this.#env.clock.monotonicMs()).catch(() => {});
+      this.#stream.hint();
     }
     this.#stopping.abort();
     this.#isClosed = true;

@@ -13,7 +13,7 @@ export function natsKind(env: Pick<Env, "clock" | "random" | "logger">): EngineK
       parseNatsAddress(address);
       return utf8Encode(address);
     },
-    open: (parameters, how) => NatsEngine.open(env, utf8Decode(parameters), how),
+    open: (parameters, how) => NatsEngine.open(env, utf8Decode(parameters), { ...how, mustExist: !how.fresh }),
     async remove(parameters) {
       const stream = await NatsStream.open(parseNatsAddress(utf8Decode(parameters)));
       try {

@@ -1,7 +1,7 @@
 /**
  * Which member does the chores of a log on NATS. A claim is a field of a message, so that the stream's order decides
  * between two: the last claim holds as long as its writer is heard. Its writer says so again when it has appended nothing
- * for a while. When nobody is heard for twice as long as a claim lasts, whoever notices claims.
+ * for a while. When it is released, or nobody is heard for twice as long as a claim lasts, whoever notices claims.
  *
  * Nothing relies on it for safety: two members may believe in it for moments.
  */
@@ -63,10 +63,13 @@ export class NatsPrimacy {
 
   /** A message that is in the stream. */
   heard({ writer, claim }: NatsPart): void {
+    const isFreed = claim === claims.release && writer === this.#holder;
     if (claim === claims.claim) this.#holder = writer;
-    else if (claim === claims.release && writer === this.#holder) this.#holder = 0;
+    else if (isFreed) this.#holder = 0;
     if (writer === this.#holder) this.#heardMs = this.#env.clock.monotonicMs();
     this.#tell();
+    // Not before it has started, nor after it has closed.
+    if (isFreed && this.#timer !== undefined && !this.#isClosed) this.#say();
   }
 
   #tell(): void {

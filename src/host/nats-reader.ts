@@ -98,11 +98,14 @@ export class NatsReader {
 
   async #takeAll(): Promise<void> {
     this.#isAskedAgain = false;
-    for (;;) {
-      const sequence = this.#last + 1;
-      const part = await this.stream.get(sequence);
-      if (part !== undefined) this.take(part, sequence);
-      else if (this.#last < sequence) break;
+    // One at a time would never come to the end where somebody appends as fast as that.
+    for (let count = 1; ; count = Math.min(2 * count, windowCount)) {
+      const first = this.#last + 1;
+      const parts = await Promise.all(Array.from({ length: count }, (_, index) => this.stream.get(first + index)));
+      for (const [index, part] of parts.entries()) {
+        if (part !== undefined) this.take(part, first + index);
+        else if (this.#last < first + index) return;
+      }
     }
   }
 

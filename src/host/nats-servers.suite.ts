@@ -7,6 +7,7 @@ import { createServer } from "node:net";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { deferred } from "../base/index.ts";
 
 const program = "nats-server";
 
@@ -34,18 +35,21 @@ export class NatsServers {
   readonly #ports: readonly number[];
   readonly #routes: readonly number[];
   readonly #processes: (ChildProcess | undefined)[] = [];
+  readonly #led = deferred<void>();
 
   private constructor(ports: readonly number[], routes: readonly number[]) {
     this.#ports = ports;
     this.#routes = routes;
   }
 
-  /** Starts `count` servers, as one cluster if there are several, which may have no leader yet when this resolves. */
+  /** Starts `count` servers, as one cluster if there are several; then one of them leads the others. */
   static async start(count: number): Promise<NatsServers> {
     needServer();
     const ports = await freePorts(2 * count);
     const servers = new NatsServers(ports.slice(0, count), ports.slice(count));
     await Promise.all(Array.from({ length: count }, (_, index) => servers.startOne(index)));
+    // What is asked of JetStream before gets no answer, which the driver takes two seconds to believe.
+    if (count > 1) await servers.#led.promise;
     return servers;
   }
 
@@ -84,6 +88,7 @@ export class NatsServers {
       child.stderr?.on("data", (chunk) => {
         text = (text + String(chunk)).slice(-10_000);
         if (text.includes("Server is ready")) resolve();
+        if (text.includes("new metadata leader")) this.#led.resolve();
       });
     });
   }

@@ -21,7 +21,7 @@ import {
   utf8Encode,
   writeUint32LE,
 } from "../base/index.ts";
-import type { Env } from "../base/index.ts";
+import type { Env, Infer } from "../base/index.ts";
 import { Successor } from "./successor.ts";
 
 const ChainPlaceMessage = message("holdfast.log.ChainPlace", {
@@ -30,7 +30,7 @@ const ChainPlaceMessage = message("holdfast.log.ChainPlace", {
   base: uint64(2),
 });
 
-const ChainPlacesMessage = message("holdfast.log.ChainPlaces", {
+export const ChainPlacesMessage = message("holdfast.log.ChainPlaces", {
   /** In the order of their bases; the last one is where the log is appended to, unless it names a successor. */
   places: repeated(embed(1, ChainPlaceMessage)),
 });
@@ -39,6 +39,12 @@ const ChainPlacesMessage = message("holdfast.log.ChainPlaces", {
 export interface ChainPlace {
   readonly engine: Successor;
   readonly base: number;
+}
+
+/** The places that a message holds. */
+export function placesOf({ places }: Infer<typeof ChainPlacesMessage>): ChainPlace[] {
+  const none: Successor = { kind: "", parameters: new Uint8Array(0) };
+  return places.map(({ engine, base }) => ({ engine: engine ?? none, base }));
 }
 
 /** Keeps the places of one chain. */
@@ -71,13 +77,8 @@ export class ChainFile implements ChainPlaces {
       whole.length >= headerSize &&
       equalBytes(whole.subarray(0, magic.length), magic) &&
       readUint32LE(whole, magic.length) === this.#env.digest.crc32(body);
-    const places = sound ? ChainPlacesMessage.decode(body).places : [];
-    if (places.length > 0) {
-      return places.map(({ engine, base }) => ({
-        engine: engine ?? { kind: "", parameters: new Uint8Array(0) },
-        base,
-      }));
-    }
+    const places = sound ? placesOf(ChainPlacesMessage.decode(body)) : [];
+    if (places.length > 0) return places;
     throw new HoldfastError(
       "corrupt",
       `the file ${this.#path}, which says where the log is, is damaged (offset 0): put it back from a backup`,

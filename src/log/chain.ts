@@ -12,7 +12,9 @@
  *     the successor, before it is answered. So on an engine that others append to (`capabilities.shared`) an append is
  *     answered when everything up to it has been looked through.
  *  3. A move opens the successor, empty, before it seals: one that cannot be opened changes nothing.
- *  4. The note of where the engines are (chain-place.ts) is durable before an engine that it names is removed.
+ *  4. A record that an engine took behind its end is void, unless the chain came back to the log that the engine is a section
+ *     of (section.ts) before it was taken: then that is its place.
+ *  5. The note of where the engines are (chain-place.ts) is durable before an engine that it names is removed.
  *
  * After a crash at any moment of a move, the log goes on in the old engine, if its successor record is not in it, or else
  * in the successor: the note may lag, since `open` follows the successor record of the last engine in it.
@@ -20,32 +22,18 @@
  * Format: docs/format.md, "The chain's records": a record that begins with the byte 0 belongs to the chain. No command
  * begins so, since no Protocol Buffers field has the number 0.
  */
-import { abortable, assert, deferred, HoldfastError, position, Signal } from "../base/index.ts";
+import { assert, deferred, HoldfastError, position, Signal } from "../base/index.ts";
 import type { Deferred, Position } from "../base/index.ts";
 import { ChainLink } from "./chain-link.ts";
-import type { ChainPlace, ChainPlaces } from "./chain-place.ts";
+import { ChainLinks, openLinks } from "./chain-links.ts";
+import { nowhere, unknownSuccessor } from "./chain-options.ts";
+import type { ChainOptions } from "./chain-options.ts";
+import type { ChainPlace } from "./chain-place.ts";
+import { readChain } from "./chain-reader.ts";
+import { PreparedEngines } from "./prepared-engines.ts";
 import type { AppendOutcome, LogBatch, LogCapabilities, LogEngine } from "./engine.ts";
-import { decodeSuccessor, successorKey, successorRecord } from "./successor.ts";
+import { decodeSuccessor, isSameSuccessor, successorRecord } from "./successor.ts";
 import type { Successor } from "./successor.ts";
-
-export interface ChainOptions {
-  /**
-   * Opens the engine that a successor record names. `fresh`: for a move that has not happened yet; what an earlier try
-   * left there is cleared away, and records of anybody else are refused with `conflict`. Rejects with `unavailable` when
-   * this build does not know its kind.
-   */
-  readonly openEngine?: (successor: Successor, how: { readonly fresh: boolean }) => Promise<LogEngine>;
-  /** Removes what a closed engine has left, since nothing of it is needed any more. */
-  readonly removeEngine?: (successor: Successor) => Promise<void>;
-  /** Where the places are noted. Default: nowhere. */
-  readonly places?: ChainPlaces;
-  /** Waits before a successor that could not be opened is tried again. Default: it is tried when somebody asks. */
-  readonly pause?: () => Promise<void>;
-  /** Told of what went wrong in the background. */
-  readonly onTrouble?: (what: string, error: unknown) => void;
-  /** For the length of a move's pause. */
-  readonly monotonicMs?: () => number;
-}
 
 /** What a move has done. */
 export interface Moved {
@@ -57,8 +45,8 @@ export interface Moved {
 
 export class Chain implements LogEngine {
   readonly #options: ChainOptions;
-  readonly #openEngine: (successor: Successor, how: { readonly fresh: boolean }) => Promise<LogEngine>;
-  readonly #links: ChainLink[] = [];
+  readonly #openEngine: NonNullable<ChainOptions["openEngine"]>;
+  readonly #links = new ChainLinks();
   /** Opening the successor of the last link. */
   #entering: Promise<void> | undefined;
   /** This chain is sealing its last engine: appends wait. */
@@ -71,8 +59,7 @@ export class Chain implements LogEngine {
     closing: this.#closing.signal,
     onEnd: (link) => void this.#enterSometime(link),
   };
-  /** Engines of moves whose outcome is not known, by their successor. */
-  readonly #prepared = new Map<string, LogEngine>();
+  readonly #prepared: PreparedEngines;
   /** The highest that `committed` has answered, or that was acknowledged or read. */
   #committed = 0;
   /** Appends under way that were held back by a move. */
@@ -91,10 +78,17 @@ export class Chain implements LogEngine {
   constructor(first: LogEngine, options: ChainOptions = {}, place: ChainPlace = nowhere) {
     this.#options = options;
     this.#openEngine = options.openEngine ?? unknownSuccessor;
-    this.#links.push(new ChainLink(first, place.engine, place.base, this.#parts));
+    this.#prepared = new PreparedEngines({
+      open: (successor) => this.#openEngine(successor, { fresh: true }),
+      isInUse: (successor) => this.#links.isInUse(successor),
+      remove: options.removeEngine,
+      onTrouble: options.onTrouble,
+    });
+    this.#links.add(new ChainLink(first, place.engine, place.base, this.#parts));
     this.#committed = place.base + first.start();
-    this.#wasPrimary = first.isPrimary;
-    this.#unlisten = first.onPrimary((isPrimary) => this.#tellPrimary(isPrimary));
+    const primary = options.primary ?? first;
+    this.#wasPrimary = primary.isPrimary;
+    this.#unlisten = primary.onPrimary((isPrimary) => this.#tellPrimary(isPrimary));
   }
 
   /**
@@ -108,11 +102,11 @@ export class Chain implements LogEngine {
     const chain = new Chain(await openEngine(oldest.engine, { fresh: false }), options, oldest);
     try {
       for (const { engine, base } of others) {
-        const last = chain.#last;
+        const last = chain.#links.last;
         last.end = { at: base - last.base, successor: engine };
         await chain.#enter(last, false);
       }
-      while (await chain.#settle()) await chain.#enter(chain.#last, true);
+      while (await chain.#settle()) await chain.#enter(chain.#links.last, true);
       return chain;
     } catch (error) {
       await chain.close();
@@ -121,26 +115,32 @@ export class Chain implements LogEngine {
   }
 
   get capabilities(): LogCapabilities {
-    return this.#last.engine.capabilities;
+    return this.#links.last.engine.capabilities;
   }
 
-  get #last(): ChainLink {
-    return this.#links[this.#links.length - 1] as ChainLink;
+  /** As of `ChainLinks`. */
+  locate(log: LogEngine, at: number): number | undefined {
+    return this.#links.locate(log, at, this.#committed);
+  }
+
+  /** As of `ChainLinks`. */
+  leftAt(log: LogEngine): number | undefined {
+    return this.#links.leftAt(log);
   }
 
   /** The engines, oldest first. */
   get places(): readonly ChainPlace[] {
-    return this.#links.map(({ place, base }) => ({ engine: place, base }));
+    return this.#links.places;
   }
 
   /** Oldest first; the last one is appended to. */
   get engines(): readonly LogEngine[] {
-    return this.#links.map(({ engine }) => engine);
+    return this.#links.engines;
   }
 
   /** Whether the last engine, which nobody else appends to, ends with a successor record: nothing is behind it. */
   async #settle(): Promise<boolean> {
-    const link = this.#last;
+    const link = this.#links.last;
     const { engine } = link;
     if (engine.capabilities.shared === true) return false;
     const tail = await engine.tail();
@@ -158,16 +158,17 @@ export class Chain implements LogEngine {
     let held = false;
     try {
       for (;;) {
-        if (this.#sealing !== undefined || this.#last.end !== undefined) {
+        if (this.#sealing !== undefined || this.#links.last.end !== undefined) {
           if (!held) this.#held++;
           held = true;
           await this.#ready();
         }
-        const link = this.#last;
+        const link = this.#links.last;
         const outcome = await link.engine.append(records);
-        if (outcome.ok && (await this.#isBefore(link, outcome.position))) {
-          this.#committed = Math.max(this.#committed, link.base + outcome.position + records.length);
-          return { ok: true, position: position(link.base + outcome.position) };
+        const at = outcome.ok ? await this.#positionOf(link, outcome.position) : undefined;
+        if (at !== undefined) {
+          this.#committed = Math.max(this.#committed, at + records.length);
+          return { ok: true, position: position(at) };
         }
         // It is sealed: the successor is known to the one who sealed it, else it is looked for.
         if (link.end === undefined) await link.scoutTo(Number.POSITIVE_INFINITY);
@@ -176,6 +177,38 @@ export class Chain implements LogEngine {
       if (held) {
         this.#held--;
         this.#heldAnswered?.resolve();
+      }
+    }
+  }
+
+  /** The chain's position of a record that an engine took; undefined for one that is void, and stays so. */
+  async #positionOf(link: ChainLink, at: number): Promise<number | undefined> {
+    if (await this.#isBefore(link, at)) return link.base + at;
+    const { section } = link.engine;
+    if (section === undefined) return undefined;
+    try {
+      return await this.#laterPositionOf(link, section.log, section.from + at);
+    } catch (error) {
+      const why = error instanceof Error ? error.message : String(error);
+      throw new HoldfastError("unavailable", why, { maybe: true, cause: error });
+    }
+  }
+
+  /**
+   * The same for a record behind the end of its engine, in whose log the chain may go on again later. A section begins after
+   * the engine before it has ended; so where an engine has not ended by now, no later section holds what is there already.
+   */
+  async #laterPositionOf(link: ChainLink, log: LogEngine, at: number): Promise<number | undefined> {
+    for (let later = link; ;) {
+      await this.#enter(later, true);
+      later = later.next as ChainLink;
+      const { section } = later.engine;
+      if (section?.log === log) {
+        if (at < section.from) return undefined;
+        if (await this.#isBefore(later, at - section.from)) return later.base + at - section.from;
+      } else if (later.end === undefined) {
+        await later.scoutTo(await later.engine.tail());
+        if (later.end === undefined) return undefined;
       }
     }
   }
@@ -189,7 +222,7 @@ export class Chain implements LogEngine {
   /** Waits until appends may go to the last engine. */
   async #ready(): Promise<void> {
     while (this.#sealing !== undefined) await this.#sealing.promise;
-    const link = this.#last;
+    const link = this.#links.last;
     if (link.end !== undefined) await this.#enter(link, true);
   }
 
@@ -202,14 +235,13 @@ export class Chain implements LogEngine {
     if (this.#sealing !== undefined)
       throw new HoldfastError("conflict", "the log is being moved already; try again later");
     const sealing = deferred<void>();
-    const key = successorKey(successor);
-    const prepared = this.#prepared.get(key) ?? (await this.#openEngine(successor, { fresh: true }));
-    const link = this.#last;
+    const prepared = await this.#prepared.open(successor);
+    const link = this.#links.last;
     if (this.#sealing !== undefined || link.end !== undefined || this.#closing.signal.aborted) {
-      await this.#discard(prepared, successor);
+      await this.#prepared.discard(prepared, successor);
       throw new HoldfastError("conflict", "the log has moved already; read where it is and try again");
     }
-    this.#prepared.set(key, prepared);
+    this.#prepared.keep(prepared, successor);
     const beganMs = this.#nowMs();
     this.#sealing = sealing;
     try {
@@ -222,7 +254,7 @@ export class Chain implements LogEngine {
     this.#heldAnswered = heldAnswered;
     await this.#enter(link, true);
     await heldAnswered?.promise;
-    return { position: position(this.#last.base), pauseMs: this.#nowMs() - beganMs };
+    return { position: position(this.#links.last.base), pauseMs: this.#nowMs() - beganMs };
   }
 
   #nowMs(): number {
@@ -236,32 +268,14 @@ export class Chain implements LogEngine {
     try {
       outcome = await engine.append([successorRecord(successor)]);
     } catch (error) {
-      if (!(error instanceof HoldfastError && error.maybe)) await this.#discardPrepared(successor);
+      if (!(error instanceof HoldfastError && error.maybe)) await this.#prepared.discardKept(successor);
       throw error;
     }
     if (outcome.ok && engine.capabilities.shared !== true) link.end ??= { at: outcome.position, successor };
     else await link.scoutTo(outcome.ok ? outcome.position + 1 : Number.POSITIVE_INFINITY);
     if (outcome.ok && link.end?.at === outcome.position) return;
-    await this.#discardPrepared(successor);
+    await this.#prepared.discardKept(successor);
     throw new HoldfastError("conflict", "the log has moved already; read where it is and try again");
-  }
-
-  async #discardPrepared(successor: Successor): Promise<void> {
-    const engine = this.#prepared.get(successorKey(successor));
-    this.#prepared.delete(successorKey(successor));
-    if (engine !== undefined) await this.#discard(engine, successor);
-  }
-
-  async #discard(engine: LogEngine, successor: Successor): Promise<void> {
-    try {
-      await engine.close();
-      // Of two moves to the same place one has won, and it is in use.
-      if (this.#last.end === undefined || successorKey(this.#last.end.successor) !== successorKey(successor)) {
-        await this.#options.removeEngine?.(successor);
-      }
-    } catch (error) {
-      this.#options.onTrouble?.("what a move that did not happen has left could not be removed", error);
-    }
   }
 
   /** Opens the successor of a link that has ended, unless it is open. Whoever comes meanwhile shares the try. */
@@ -277,8 +291,7 @@ export class Chain implements LogEngine {
   async #open(link: ChainLink, note: boolean): Promise<void> {
     const { end } = link;
     assert(end !== undefined, "a link that is left has ended");
-    const key = successorKey(end.successor);
-    let engine = this.#prepared.get(key);
+    let engine = this.#prepared.kept(end.successor);
     if (engine === undefined) {
       try {
         engine = await this.#openEngine(end.successor, { fresh: false });
@@ -288,18 +301,71 @@ export class Chain implements LogEngine {
         throw new HoldfastError(error instanceof HoldfastError ? error.code : "unavailable", what, { cause: error });
       }
     }
-    this.#prepared.delete(key);
+    let place = end.successor;
+    try {
+      place = (await engine.begin?.()) ?? place;
+    } catch (error) {
+      await engine.close();
+      if (!this.#hasLeft(link)) throw error;
+    } finally {
+      this.#prepared.forget(end.successor);
+    }
+    if (this.#hasLeft(link)) return engine.close();
     if (this.#closing.signal.aborted) {
       await engine.close();
       throw new HoldfastError("unavailable", "the log is closed");
     }
-    const next = new ChainLink(engine, end.successor, link.base + end.at, this.#parts);
-    this.#links.push(next);
+    const next = new ChainLink(engine, place, link.base + end.at, this.#parts);
+    this.#links.add(next);
     link.next = next;
+    this.#listenTo(engine);
+    if (note) await this.#notePlaces();
+  }
+
+  /** The chain has leapt over this link. */
+  #hasLeft(link: ChainLink): boolean {
+    return link !== this.#links.last;
+  }
+
+  #listenTo(engine: LogEngine): void {
+    if (this.#options.primary !== undefined) return;
     this.#unlisten();
     this.#unlisten = engine.onPrimary((isPrimary) => this.#tellPrimary(isPrimary));
     this.#tellPrimary(engine.isPrimary);
-    if (note) await this.#notePlaces();
+  }
+
+  /**
+   * Goes on as another member's chain does, of which this one has missed a part that is trimmed: `places` are that one's,
+   * oldest first. Durable when it resolves. When an engine cannot be opened, nothing has changed.
+   */
+  async adopt(places: readonly ChainPlace[]): Promise<void> {
+    const own = this.#links.last;
+    const [oldest] = places;
+    const known = places.findIndex(({ base, engine }) => base === own.base && isSameSuccessor(engine, own.place));
+    if (known >= 0) {
+      for (const { base, engine } of places.slice(known + 1)) {
+        const last = this.#links.last;
+        last.end ??= { at: base - last.base, successor: engine };
+        await this.#enter(last, false);
+      }
+    } else if (oldest !== undefined && oldest.base > own.base) await this.#leap(places);
+    await this.#savePlaces();
+  }
+
+  /** Exchanges all engines for others that lie behind them. */
+  async #leap(places: readonly ChainPlace[]): Promise<void> {
+    const links = await openLinks(places, this.#openEngine, this.#parts);
+    const left = this.#links.replace(links);
+    const { first, last } = this.#links;
+    for (const link of left) {
+      link.isDropped = true;
+      link.end ??= { at: first.base - link.base, successor: first.place };
+      link.next ??= first;
+    }
+    this.#listenTo(last.engine);
+    this.#committed = Math.max(this.#committed, first.base);
+    this.#changed.notify();
+    for (const { engine } of left) await engine.close();
   }
 
   /** A note that fails is made up for before anything that it should name is removed. */
@@ -313,7 +379,7 @@ export class Chain implements LogEngine {
 
   #savePlaces(): Promise<void> {
     const saving = this.#saving.then(() => {
-      const kept = this.#links.filter(({ isLeaving }) => !isLeaving);
+      const kept = this.#links.all.filter(({ isLeaving }) => !isLeaving);
       return this.#options.places?.save(kept.map(({ place, base }) => ({ engine: place, base })));
     });
     this.#saving = saving.catch(() => {});
@@ -336,7 +402,7 @@ export class Chain implements LogEngine {
   async tail(): Promise<Position> {
     for (;;) {
       await this.#ready();
-      const link = this.#last;
+      const link = this.#links.last;
       const tail = await link.engine.tail();
       if (link.end === undefined && link.isShared) await link.scoutTo(tail);
       if (link.end === undefined && this.#sealing === undefined) return position(link.base + tail);
@@ -346,7 +412,7 @@ export class Chain implements LogEngine {
 
   /** Void records and successor records do not count. */
   committed(): Position {
-    const link = this.#last;
+    const link = this.#links.last;
     this.#committed = Math.max(this.#committed, link.base + this.#cleanTo(link));
     return position(this.#committed);
   }
@@ -359,9 +425,8 @@ export class Chain implements LogEngine {
     return this.#sealing === undefined ? engine.committed() : Math.max(0, this.#committed - base);
   }
 
-  /** The last engine's say. */
   get isPrimary(): boolean {
-    return this.#last.engine.isPrimary;
+    return (this.#options.primary ?? this.#links.last.engine).isPrimary;
   }
 
   onPrimary(listener: (isPrimary: boolean) => void): () => void {
@@ -377,89 +442,22 @@ export class Chain implements LogEngine {
   }
 
   start(): Position {
-    const [first] = this.#links as [ChainLink];
-    return position(first.base + first.engine.start());
+    return this.#links.start();
   }
 
-  async *read(
-    from: Position,
-    options: { readonly signal?: AbortSignal } = {},
-  ): AsyncGenerator<LogBatch, void, undefined> {
-    let next: number = from;
-    let link = this.#links.findLast(({ base }) => base <= next);
-    if (link === undefined) throw this.#trimmed(next);
-    for (;;) {
-      const { base } = link;
-      let ended = link.end !== undefined && next > base + link.end.at;
-      for await (const batch of ended ? [] : this.#follow(link, next - base, options)) {
-        const index = link.successorIn(batch);
-        const skipped = Math.max(0, next - base - batch.position);
-        const records = index === undefined && skipped === 0 ? batch.records : batch.records.slice(skipped, index);
-        const begin = base + batch.position + skipped;
-        if (records.length > 0) {
-          this.#committed = Math.max(this.#committed, begin + records.length);
-          yield { position: position(begin), records };
-        }
-        next = Math.max(next, begin + records.length);
-        ended = index !== undefined;
-        if (ended) break;
-      }
-      if (!ended) {
-        // Closed under its reader, who may have read all of it.
-        if (!link.isDropped || options.signal?.aborted === true || this.#closing.signal.aborted) return;
-        if (next < base + (link.end?.at ?? 0)) throw this.#trimmed(next);
-      }
-      const follower: ChainLink | undefined = await this.#nextOf(link, options.signal);
-      if (follower === undefined) return;
-      link = follower;
-    }
-  }
-
-  #trimmed(wanted: number): HoldfastError {
-    return new HoldfastError(
-      "trimmed",
-      `position ${wanted} has been trimmed from the log; it begins at ${this.start()}`,
+  read(from: Position, options: { readonly signal?: AbortSignal } = {}): AsyncGenerator<LogBatch, void, undefined> {
+    return readChain(
+      {
+        links: this.#links,
+        changed: this.#changed,
+        closing: this.#closing.signal,
+        cleanTo: (link) => this.#cleanTo(link),
+        enter: (link) => void this.#enterSometime(link),
+        seen: (to) => (this.#committed = Math.max(this.#committed, to)),
+      },
+      from,
+      options.signal,
     );
-  }
-
-  /** Waits until the successor is open; undefined when the reading is over. */
-  async #nextOf(link: ChainLink, signal: AbortSignal | undefined): Promise<ChainLink | undefined> {
-    if (link.next === undefined) void this.#enterSometime(link);
-    while (link.next === undefined) {
-      if (signal?.aborted === true || this.#closing.signal.aborted) return undefined;
-      const aborted = await abortable(this.#changed.wait(), signal).then(
-        () => false,
-        () => true,
-      );
-      if (aborted) return undefined;
-    }
-    return link.next;
-  }
-
-  /**
-   * Reads an engine up to `wanted` and from there on. What it has not reached yet may come in its successor instead, so
-   * that the reading begins no later than at its end: the record that names the successor must not be passed over.
-   */
-  async *#follow(
-    link: ChainLink,
-    wanted: number,
-    options: { readonly signal?: AbortSignal },
-  ): AsyncGenerator<LogBatch, void, undefined> {
-    const { engine } = link;
-    for (;;) {
-      try {
-        // On a member that was left behind nothing of what the engine still has was looked through.
-        const from = Math.min(wanted, Math.max(this.#cleanTo(link), wanted < engine.start() ? 0 : engine.start()));
-        yield* engine.read(position(from), options);
-        return;
-      } catch (error) {
-        // What lay before `wanted` has been trimmed while it was waited for.
-        const passed = error instanceof HoldfastError && error.code === "trimmed" && engine.start() <= wanted;
-        if (passed) continue;
-        const gone = error instanceof HoldfastError && error.code === "trimmed";
-        throw gone ? this.#trimmed(link.base + wanted) : error;
-      }
-    }
   }
 
   trim(before: Position): Promise<Position> {
@@ -470,8 +468,8 @@ export class Chain implements LogEngine {
   }
 
   async #trim(before: Position): Promise<Position> {
-    while (this.#links.length > 1 && (this.#links[1] as ChainLink).base <= before) {
-      const [oldest] = this.#links as [ChainLink];
+    while (this.#links.second !== undefined && this.#links.second.base <= before) {
+      const oldest = this.#links.first;
       oldest.isLeaving = true;
       try {
         await this.#savePlaces();
@@ -481,14 +479,18 @@ export class Chain implements LogEngine {
       }
       this.#links.shift();
       oldest.isDropped = true;
-      await oldest.engine.close();
       try {
+        // Where the engine is not removed, all but the record that ends it is.
+        if (oldest.end !== undefined) await oldest.engine.trim(position(oldest.end.at));
+        await oldest.engine.close();
         await this.#options.removeEngine?.(oldest.place);
       } catch (error) {
         this.#options.onTrouble?.("a log that is not needed any more could not be removed", error);
       }
     }
-    const [first] = this.#links as [ChainLink];
+    // What is trimmed must not be needed to find what the note does not name yet.
+    await this.#saving;
+    const { first } = this.#links;
     return position(first.base + (await first.engine.trim(position(Math.max(0, before - first.base)))));
   }
 
@@ -498,20 +500,8 @@ export class Chain implements LogEngine {
     await this.#entering?.catch(() => {});
     await this.#saving;
     this.#unlisten();
-    for (const { engine } of this.#links) await engine.close();
-    for (const engine of this.#prepared.values()) await engine.close();
-    this.#prepared.clear();
+    for (const { engine } of this.#links.all) await engine.close();
+    await this.#prepared.close();
     this.#changed.notify();
   }
-}
-
-const nowhere: ChainPlace = { engine: { kind: "", parameters: new Uint8Array(0) }, base: 0 };
-
-function unknownSuccessor(successor: Successor): Promise<LogEngine> {
-  return Promise.reject(
-    new HoldfastError(
-      "unavailable",
-      `the log goes on in an engine of kind "${successor.kind}", which this version does not know; use a newer one`,
-    ),
-  );
 }

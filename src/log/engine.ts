@@ -9,6 +9,7 @@
  *  4. After `sealed` has been answered once, no append to this engine ever succeeds again.
  */
 import type { Position } from "../base/index.ts";
+import type { Successor } from "./successor.ts";
 
 /** Neighbouring records, handed over together; never empty. */
 export interface LogBatch {
@@ -31,10 +32,19 @@ export interface LogCapabilities {
   readonly trim: boolean;
   /** Others append to it too, without this member's doing: what is behind its own records may be anybody's. Default: no. */
   readonly shared?: boolean;
+  /** It is not this member's own, and other members trim it: they have the state that this one then lacks. Default: no. */
+  readonly elsewhere?: boolean;
 }
 
 export interface LogEngine {
   readonly capabilities: LogCapabilities;
+  /** Of an engine that is a part of another log: which, and the position there of its position 0. */
+  readonly section?: { readonly log: LogEngine; readonly from: number };
+  /**
+   * Called by a chain when the engine before this one has ended and this one takes its place; may be called again after it
+   * failed. Answers how the engine is to be noted, where that is not what the successor record says.
+   */
+  begin?(): Promise<Successor>;
   /**
    * Appends the records as neighbours (at least one; each at most `limits.recordSizeMax` bytes; the engine owns them
    * from now on). Pipelined: callers need not wait for one append before the next. Rejects with `exhausted` before

@@ -1,7 +1,8 @@
 /** `log`: the shared log. The `LogEngine` contract, the journal on disk, the engines and the chain that joins them. */
 export { Chain } from "./chain.ts";
-export type { ChainOptions, Moved } from "./chain.ts";
-export { ChainFile } from "./chain-place.ts";
+export type { ChainOptions } from "./chain-options.ts";
+export type { Moved } from "./chain.ts";
+export { ChainFile, ChainPlacesMessage, placesOf } from "./chain-place.ts";
 export type { ChainPlace, ChainPlaces } from "./chain-place.ts";
 export type { AppendOutcome, LogBatch, LogCapabilities, LogEngine } from "./engine.ts";
 export type { EngineKind } from "./engine-kind.ts";
@@ -15,6 +16,7 @@ export { RaftEngine } from "./raft/raft-engine.ts";
 export { RaftService } from "./raft/wire.ts";
 export type { RaftEngineOptions } from "./raft/raft-engine.ts";
 export { RecentBatches } from "./recent.ts";
-export { decodeSuccessor, Successor, successorRecord } from "./successor.ts";
+export { beginningOf, decodeSuccessor, Successor, successorRecord } from "./successor.ts";
+export { LogSection } from "./section.ts";
 export { verifyJournal } from "./verify.ts";
 export type { JournalReport, JournalVerifyOptions } from "./verify.ts";

@@ -1,6 +1,6 @@
 /** What a record of the log says, in words and as plain data, for `holdfast log tail`. */
 import { HoldfastError, toHex, utf8Decode } from "../base/index.ts";
-import { decodeSuccessor } from "../log/index.ts";
+import { beginningOf, decodeSuccessor } from "../log/index.ts";
 import { decodeCommand, makeViews, sessionViewId } from "../view/index.ts";
 import type { DecodedOperation } from "../view/index.ts";
 
@@ -21,6 +21,7 @@ export function describeRecord(record: Uint8Array): RecordDescription {
   try {
     const successor = decodeSuccessor(record);
     if (successor !== undefined) return { summary: `the log goes on in an engine of kind ${successor.kind}` };
+    if (beginningOf(record) !== undefined) return { summary: "the log has come back here" };
     const { operations, session, sequence, timeMs } = decodeCommand(record);
     const decoded = operations.map(describeOperation);
     const summary = decoded.map(({ text }) => text).join("; ");

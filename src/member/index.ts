@@ -15,6 +15,7 @@ export type { PastStore, Store } from "./store.ts";
 export type { StoreSnapshots } from "./store-snapshots.ts";
 export { verifyDirectory } from "./verify-directory.ts";
 export type {
+  AcquireOptions,
   Hold,
   JobInfo,
   KeyChoice,
@@ -25,4 +26,7 @@ export type {
   Snapshot,
   SnapshotDifference,
   StreamEntry,
+  TransactionContext,
+  TransactionOptions,
+  TransactionOutcome,
 } from "../view/index.ts";

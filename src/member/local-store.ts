@@ -6,7 +6,7 @@ import type { BlobStore, ChunkPipeline, ChunkStore } from "../blob/index.ts";
 import { FileAccess } from "../file/index.ts";
 import type { Buckets, BucketSecret, FileChunks, Files } from "../file/index.ts";
 import { Chain } from "../log/index.ts";
-import type { Moved } from "../log/index.ts";
+import type { Moved, Successor } from "../log/index.ts";
 import { verify } from "../tree/index.ts";
 import {
   checkedRevision,
@@ -72,6 +72,8 @@ export interface ClusterParts {
   readonly seed: Uint8Array;
   /** The fields of the status that are about the cluster. */
   readonly status: () => Partial<StoreStatus>;
+  /** Where the log goes that moves to this address; `invalid` for what is none. */
+  readonly successorOf: (log: Chain, address: string) => Successor;
   /** The chunks of the cluster, as this member has them and gets them. */
   readonly chunks: FileChunks;
   /** Gets from another member what is missing or damaged here; says whether it has. */
@@ -293,6 +295,7 @@ export class LocalStore extends StoreObjects implements Store {
       compactRevision: await replica.read(compactRevision),
       logTail: this.#log.committed(),
       logStart: this.#log.start(),
+      logKind: this.#log.places.at(-1)?.engine.kind ?? "",
       applied: replica.applied,
       timeMs: replica.timeMs,
       keyCount: await this.keys.count({ consistency: "local" }),
@@ -330,14 +333,11 @@ export class LocalStore extends StoreObjects implements Store {
   }
 
   async moveLog(to: string): Promise<Moved> {
-    if (this.#cluster !== undefined || !(this.#storage.log instanceof Chain)) {
-      const what = this.#cluster === undefined ? "a store in memory" : "a member of a cluster";
-      throw new HoldfastError(
-        "invalid",
-        `the log of ${what} cannot be moved; only that of a store on its own, in files, can`,
-      );
+    if (this.#cluster !== undefined) return this.#log.moveTo(this.#cluster.successorOf(this.#log, to));
+    if (this.#storage.log instanceof Chain) {
+      return this.#log.moveTo(await successorOf(this.#env, this.#options, this.#log, to));
     }
-    return this.#log.moveTo(await successorOf(this.#env, this.#options, this.#log, to));
+    throw new HoldfastError("invalid", "the log of a store in memory cannot be moved; open it in a directory");
   }
 
   async *readLog(options: {

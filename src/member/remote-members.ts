@@ -2,7 +2,9 @@
  * The members of a cluster as a client knows them: it asks whom it is connected to, and tells the rpc client where it may
  * connect.
  *
- * 1. Asked is after each connecting, and every half minute while there is a connection.
+ * 1. Asked is after each connecting, and every half minute while there is a connection. While not all members are voters,
+ *    asked is after one second, two, four, …: members that learn or leave are a change under way, and whoever knows only the
+ *    voters from before it would be lost when those go.
  * 2. The client may connect to the voters of the last list, then to the addresses that the user gave: these stay, as a
  *    last resort, whatever the list says. A list without a cluster, or a member without the service, changes nothing.
  */
@@ -19,6 +21,7 @@ interface Signalled {
 
 /** Jittered by a fifth, so that many clients do not ask at one moment. */
 const followMs = 30_000;
+const changingMs = 1_000;
 const askTimeoutMs = 5_000;
 
 export class RemoteMembers implements Members {
@@ -31,6 +34,8 @@ export class RemoteMembers implements Members {
   #asking = false;
   /** There is a connection that is newer than the question. */
   #askAgain = false;
+  /** The pause after a list with members that are no voters; 0 if the last one had none. */
+  #changingMs = 0;
   #closed = false;
 
   /** `follow`: keep the client's addresses up to date. `calls` must be of `client`. */
@@ -108,13 +113,16 @@ export class RemoteMembers implements Members {
       // Older members, and those that are not ready, cannot say.
     } finally {
       this.#asking = false;
-      const pauseMs = this.#askAgain ? 0 : followMs * (0.8 + 0.4 * this.#env.random.float());
+      const usualMs = this.#changingMs === 0 ? followMs : this.#changingMs;
+      const pauseMs = this.#askAgain ? 0 : usualMs * (0.8 + 0.4 * this.#env.random.float());
       if (this.#client.connected) this.#schedule(pauseMs);
     }
   }
 
   #take({ cluster, members }: MemberList): void {
     if (cluster === "" || this.#closed) return;
+    const isChanging = members.some(({ role }) => role !== "voter");
+    this.#changingMs = isChanging ? Math.min(followMs, Math.max(changingMs, 2 * this.#changingMs)) : 0;
     const listed = members.filter(({ role, address }) => role === "voter" && address !== "");
     if (listed.length === 0) return;
     const addresses = shuffled(

@@ -20,6 +20,8 @@ export const StoreStatus = message("holdfast.member.StoreStatus", {
   /** One past the last record of the log, and the first that is kept. */
   logTail: uint64(5),
   logStart: uint64(6),
+  /** Of the engine that the log is in: `file`, `raft`, `nats`, …; empty in memory. */
+  logKind: string(34),
   /** One past the last applied record. */
   applied: uint64(7),
   /** Store time, milliseconds since the Unix epoch; 0 before the first command. */

@@ -1,10 +1,10 @@
 /**
  * What lies under a store: its log, its blobs and its checkpoints.
  *
- * In the data directory of a store on its own: `log/` the journal, or where the log has moved (store-log.ts), `blobs/` the packs of the state's pages, `chunks/` those
- * of file chunks, `checkpoints/`, and the lock. A
- * member of a cluster has `raft/` instead of `log/`, the file `member`, and `fetching/`, where the checkpoint stands whose
- * pages it fetches from others.
+ * In the data directory of a store on its own: `log/` the journal, or where the log has moved (store-log.ts), `blobs/` the
+ * packs of the state's pages, `chunks/` those of file chunks, `checkpoints/`, and the lock. A member of a cluster has `raft/`
+ * instead of `log/`, `places` once its log has moved (cluster/member-log.ts), the file `member`, and `fetching/`, where the
+ * checkpoint stands whose pages it fetches from others.
  */
 import { HoldfastError } from "../base/index.ts";
 import type { DiskLock, Env } from "../base/index.ts";
@@ -29,6 +29,8 @@ interface LogFiles {
 
 export interface Storage {
   readonly log: LogEngine;
+  /** A log that `log` lies on, closed behind it. */
+  readonly under?: LogEngine;
   /** Absent for a log that is only in memory. */
   readonly files: LogFiles | undefined;
   /** The pages of the state. */
@@ -103,8 +105,10 @@ export function segmentSizes({ segmentSizeMin, segmentSizeMax }: OpenOptions): {
 }
 
 /** In the order in which they depend on each other. */
-export async function closeStorage({ log, blobs, chunks, lock }: Storage): Promise<void> {
+export async function closeStorage({ log, under, blobs, chunks, lock }: Storage): Promise<void> {
   try {
+    // What is under way in the one needs the other.
+    await under?.close();
     await log.close();
   } finally {
     try {

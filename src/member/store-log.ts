@@ -45,10 +45,11 @@ function chainOptions(env: Env, options: OpenOptions): ChainOptions {
   };
 }
 
-function kindOf(logs: readonly EngineKind[], wanted: string): EngineKind {
+/** The kind of this name. `unavailable` when the program does not bring it along; `own` is what the store has by itself. */
+export function kindOf(logs: readonly EngineKind[], wanted: string, own = fileKind): EngineKind {
   const found = logs.find(({ kind }) => kind === wanted);
   if (found !== undefined) return found;
-  const known = [fileKind, ...logs.map(({ kind }) => kind)].join(", ");
+  const known = [own, ...logs.map(({ kind }) => kind)].join(", ");
   throw new HoldfastError(
     "unavailable",
     `an engine of kind "${wanted}" is not known to this program; it knows: ${known}`,
@@ -64,11 +65,7 @@ export async function successorOf(env: Env, options: OpenOptions, log: Chain, ad
       "a store on its own becomes a cluster when it is started with --peers; its log cannot be moved to raft: while it runs",
     );
   }
-  if (kind !== fileKind) {
-    const known = (options.logs ?? []).find((one) => one.kind === kind);
-    if (known !== undefined) return { kind, parameters: known.parametersOf(address) };
-    throw new HoldfastError("invalid", `${address} is no place for a log; write file: or nats://host:port/STREAM`);
-  }
+  if (kind !== fileKind) return successorElsewhere(options.logs ?? [], address, "file:");
   if (address !== "file:") {
     throw new HoldfastError("invalid", `${address}: a log in files is in the data directory; write file:`);
   }
@@ -79,6 +76,14 @@ export async function successorOf(env: Env, options: OpenOptions, log: Chain, ad
     const directory = `${logDirectory}-${number}`;
     if (!used.has(directory)) return { kind, parameters: utf8Encode(directory) };
   }
+}
+
+/** The place that an address names which one of the kinds knows. `invalid` for any other; `own` is what there is beside. */
+export function successorElsewhere(logs: readonly EngineKind[], address: string, own: string): Successor {
+  const kind = address.split(":", 1)[0] ?? "";
+  const known = logs.find((one) => one.kind === kind);
+  if (known !== undefined) return { kind, parameters: known.parametersOf(address) };
+  throw new HoldfastError("invalid", `${address} is no place for a log; write ${own} or nats://host:port/STREAM`);
 }
 
 /** Directories of the log's files that a store on its own has, oldest first. */

@@ -88,8 +88,8 @@ test("a store stays the same when it becomes a cluster, restarts, and moves to o
   world.members.clear();
   await world.found(abc);
   assert.equal(await told(world, store), "1");
-  // It asks who the members are every 36 seconds or more often, and may have asked while there was only one.
-  await world.simulator.advance(40_000);
+  // It may have asked while the others were learners, and asks again after about one second, two and four.
+  await world.simulator.advance(8_400);
   await world.run(world.member("b").store.members.remove("a"));
   await world.run(world.member("a").close());
   world.members.delete("a");

@@ -5,74 +5,17 @@
 import assert from "node:assert/strict";
 import { it } from "node:test";
 import { HoldfastError, position, sleep, utf8Decode, utf8Encode } from "../base/index.ts";
-import type { Env, Position } from "../base/index.ts";
+import type { Env } from "../base/index.ts";
 import { nextTurn, NodeDigest } from "../host/index.ts";
 import { Chain, ChainFile, FileEngine, MemoryEngine, RaftEngine } from "../log/index.ts";
-import type { AppendOutcome, ChainOptions, LogBatch, LogCapabilities, LogEngine, Successor } from "../log/index.ts";
+import type { ChainOptions, LogEngine, Successor } from "../log/index.ts";
 import type { Base } from "../raft/index.ts";
 import { Simulator } from "./index.ts";
+import { RemoteLog } from "./remote-log.suite.ts";
 
 const small = { segmentSizeMin: 4_096, segmentSizeMax: 16_384 };
 const digest = new NodeDigest();
 const kinds = ["file", "raft", "remote"] as const;
-/** Milliseconds that a message to a remote log takes. */
-const messageMs = 2;
-
-/** A log elsewhere, which outlives the machine that appends to it; every message is a step. */
-class RemoteLog implements LogEngine {
-  readonly capabilities: LogCapabilities = { durability: "disk", trim: true, shared: true };
-  readonly isPrimary = true;
-  readonly #env: Env;
-  readonly #server: MemoryEngine;
-  readonly #step: () => void;
-  readonly #closing = new AbortController();
-
-  constructor(env: Env, server: MemoryEngine, step: () => void) {
-    this.#env = env;
-    this.#server = server;
-    this.#step = step;
-  }
-
-  async append(records: readonly Uint8Array[]): Promise<AppendOutcome> {
-    this.#step();
-    // A machine that is dead sends nothing: its clock does not run.
-    await sleep(this.#env.clock, messageMs);
-    const outcome = await this.#server.append(records);
-    this.#step();
-    await sleep(this.#env.clock, messageMs);
-    return outcome;
-  }
-
-  async tail(): Promise<Position> {
-    await sleep(this.#env.clock, messageMs);
-    return this.#server.tail();
-  }
-
-  committed(): Position {
-    return this.#server.committed();
-  }
-
-  start(): Position {
-    return this.#server.start();
-  }
-
-  onPrimary(): () => void {
-    return () => {};
-  }
-
-  read(from: Position, { signal }: { readonly signal?: AbortSignal } = {}): AsyncIterable<LogBatch> {
-    const ends = [this.#closing.signal, ...(signal === undefined ? [] : [signal])];
-    return this.#server.read(from, { signal: AbortSignal.any(ends) });
-  }
-
-  trim(before: Position): Promise<Position> {
-    return this.#server.trim(before);
-  }
-
-  async close(): Promise<void> {
-    this.#closing.abort();
-  }
-}
 
 function baseOf(): Base {
   const member = { id: 1, name: "a", address: "a:1", zone: "", voter: true, outgoing: false };
@@ -111,7 +54,7 @@ class World {
       let server = this.servers.get(name);
       if (fresh || server === undefined) server = new MemoryEngine({ shared: true });
       this.servers.set(name, server);
-      return new RemoteLog(env, server, () => this.step());
+      return new RemoteLog(env, server, { step: () => this.step() });
     }
     if (fresh) await clear(env, name);
     if (kind === "file") return FileEngine.open(env, name, small);

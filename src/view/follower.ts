@@ -4,7 +4,7 @@
  *
  * Where the log has forgotten what is not applied here, it ends, and a newer state of other members has to be installed.
  */
-import { abortable, assert, giveWay, HoldfastError } from "../base/index.ts";
+import { abortable, assert, deferred, giveWay, HoldfastError } from "../base/index.ts";
 import type { Env } from "../base/index.ts";
 import type { LogBatch, LogEngine } from "../log/index.ts";
 import type { Checkpointer } from "./checkpointer.ts";
@@ -42,6 +42,7 @@ export class Follower {
   readonly #checkpointer: FollowerParts["checkpointer"];
   readonly #waiters: Waiters;
   readonly #fail: (error: unknown) => void;
+  readonly #leftBehind = deferred<void>();
   #stop = new AbortController();
   #running: Promise<void> = Promise.resolve();
 
@@ -55,6 +56,11 @@ export class Follower {
     this.#checkpointer = parts.checkpointer;
     this.#waiters = parts.waiters;
     this.#fail = parts.fail;
+  }
+
+  /** Resolves when the log is found to begin behind the state for the first time. */
+  get leftBehind(): Promise<void> {
+    return this.#leftBehind.promise;
   }
 
   /** From where the state is. */
@@ -79,6 +85,7 @@ export class Follower {
       if (!signal.aborted) throw new HoldfastError("unavailable", "the log was closed under the store");
     } catch (error) {
       if (this.#isLeftBehind(error)) {
+        this.#leftBehind.resolve();
         const [at, start] = [this.#state.applied, this.#log.start()];
         this.#env.logger.log("warn", "left behind: waiting for a newer state of other members", {
           position: at,

@@ -49,6 +49,8 @@ export type {
   StreamGroup,
   StreamInfo,
 } from "./stream/streams.ts";
+export type { CronTick } from "./cron/cron-tick.ts";
+export type { Cron, CronInfo, CronOptions } from "./cron/crons.ts";
 export type { AcquireOptions, Hold, HolderInfo } from "./lock/hold.ts";
 export type { Barrier, Election, Lock, Presence, ReadWriteLock, Semaphore, SemaphoreOptions } from "./lock/locks.ts";
 export { LocalViews } from "./local-views.ts";

@@ -5,7 +5,7 @@ import type { CheckpointRecord } from "./checkpoint.ts";
 
 /** Whether other members have the log too. */
 export function hasOthers(log: LogEngine): boolean {
-  return log.capabilities.durability === "quorum";
+  return log.capabilities.durability === "quorum" || log.capabilities.elsewhere === true;
 }
 
 /**
@@ -14,7 +14,8 @@ export function hasOthers(log: LogEngine): boolean {
  */
 export function checkLog(log: LogEngine, start: CheckpointRecord): void {
   const end = log.committed();
-  if (log.start() <= start.position && (start.position <= end || hasOthers(log))) return;
+  const begins = log.start() <= start.position || log.capabilities.elsewhere === true;
+  if (begins && (start.position <= end || hasOthers(log))) return;
   const what = `the log holds positions ${log.start()} to ${end}, but the last checkpoint is at ${start.position}`;
   const remedy = hasOthers(log)
     ? "a newer one is damaged, or log files are missing; replace the member: start a new one in an empty directory with --join and --replace"

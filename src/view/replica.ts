@@ -146,7 +146,10 @@ export class Replica {
     });
   }
 
-  /** Opens the newest checkpoint and applies the log behind it, as far as it is known here to be in the log for good. */
+  /**
+   * Opens the newest checkpoint and applies the log behind it, as far as it is known here to be in the log for good and is
+   * still there.
+   */
   static async open(env: Env, parts: ReplicaParts, options: ReplicaOptions = {}): Promise<Replica> {
     const loaded = await parts.checkpoints.load();
     const seed = parts.seed ?? env.random.bytes(16);
@@ -163,7 +166,8 @@ export class Replica {
     await openPins(env, replica.#pins, state, kept);
     replica.#follower.start();
     try {
-      await replica.#reach(parts.log.committed());
+      // What others trim elsewhere meanwhile comes from them when the store is open.
+      await Promise.race([replica.#reach(parts.log.committed()), replica.#follower.leftBehind]);
     } catch (error) {
       await replica.#checkpointer.close(false);
       await replica.#stop();

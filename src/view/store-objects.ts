@@ -1,6 +1,8 @@
 /** The objects of a store by their names: what a store in this process, one elsewhere and one of the past have alike. */
 import type { Env } from "../base/index.ts";
 import { listCounters, Counter } from "./counter/counters.ts";
+import { Cron, listCrons } from "./cron/crons.ts";
+import type { CronInfo, CronParts } from "./cron/crons.ts";
 import { Sequence } from "./counter/sequence.ts";
 import type { SequenceOptions } from "./counter/sequence.ts";
 import type { ReadOptions } from "./key/key-source.ts";
@@ -150,6 +152,23 @@ export class StoreObjects {
   /** Who is here. */
   presence<T = unknown>(name: string): Presence<T> {
     return new Presence(this.#lockParts, name);
+  }
+
+  /** Work at the ticks of a schedule: each tick once in the whole cluster. */
+  cron(name: string): Cron {
+    return new Cron(this.#cronParts, name);
+  }
+
+  /** The crons that have run, in the order of their names. */
+  crons(
+    options?: ReadOptions & { readonly prefix?: string | undefined },
+  ): AsyncIterable<CronInfo & { readonly name: string }> {
+    return listCrons(this.#cronParts, options);
+  }
+
+  get #cronParts(): CronParts {
+    const { map: mapView, lock: view } = this.#parts.views;
+    return { ...this.#parts, view, mapView };
   }
 
   get #lockParts(): LockParts {

@@ -1,6 +1,7 @@
 /** What a transaction's function works with, and what becomes of it. */
 import type { Revision } from "../base/index.ts";
 import type { CounterInTransaction } from "./counter/counters.ts";
+import type { BegunTick } from "./cron/cron-state.ts";
 import type { FileTransaction } from "./file/file-transaction.ts";
 import type { KeyTransaction } from "./key/key-transaction.ts";
 import type { Commands, ObjectDefinition, Queries } from "./object/definition.ts";
@@ -36,6 +37,8 @@ export interface TransactionContext {
   readonly register: <T = unknown>(name: string) => RegisterInTransaction<T>;
   /** Let it take effect only while this is held: `conflict`, for good, if it is not any more. */
   readonly guard: (place: LockPlace) => void;
+  /** The tick's work is done if this takes effect, and `conflict`, for good, if its turn is over: exactly once. */
+  readonly finish: (tick: BegunTick) => void;
 }
 
 export interface TransactionOutcome<T> {

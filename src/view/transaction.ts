@@ -5,6 +5,7 @@
  */
 import { HoldfastError, sleep } from "../base/index.ts";
 import { CounterInTransaction } from "./counter/counters.ts";
+import { finishTick } from "./cron/cron-state.ts";
 import { guardTransaction } from "./lock/locks.ts";
 import { operation, refusalError } from "./command.ts";
 import type { Operation, Proposer } from "./command.ts";
@@ -83,13 +84,14 @@ function objectsOf(
   tx: ViewTransaction,
   views: Views,
   env: ObjectEnv,
-): Pick<TransactionContext, "counter" | "queue" | "log" | "object" | "guard" | "map" | "set" | "register"> {
+): Pick<TransactionContext, "counter" | "queue" | "log" | "object" | "guard" | "finish" | "map" | "set" | "register"> {
   return {
     counter: (name) => tx.object(views.counter, name, () => new CounterInTransaction(tx, views.counter, name)),
     queue: (name) => tx.object(views.queue, name, () => new QueueInTransaction(tx, views.queue, name)),
     log: (name) => tx.object(views.stream, name, () => new StreamInTransaction(tx, views.stream, name)),
     object: (definition, key) => objectInTransaction(env, tx, views.object, definition, key),
     guard: (hold) => guardTransaction(tx, views.lock, hold),
+    finish: (tick) => finishTick(tx, views, tick),
     ...mapsOf(tx, views.map),
   };
 }

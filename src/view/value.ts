@@ -57,11 +57,11 @@ export function checkedName(name: string, what: string): string {
   return name;
 }
 
-/** What is wrong with a name, for `apply`; undefined if nothing is. */
-export function nameProblem(name: string): string | undefined {
+/** What is wrong with a name, for `apply`; undefined if nothing is. A name that is made of others may be longer. */
+export function nameProblem(name: string, sizeMax: number = limits.nameSizeMax): string | undefined {
   if (name.length === 0) return "is empty; it has at least one character";
   const size = utf8Encode(name).length;
-  if (size > limits.nameSizeMax) return `is ${size} bytes; the limit is ${limits.nameSizeMax} (limits.nameSizeMax)`;
+  if (size > sizeMax) return `is ${size} bytes; the limit is ${sizeMax} (limits.nameSizeMax)`;
   for (let index = 0; index < name.length; index++) {
     const code = name.charCodeAt(index);
     if (code < 0x20 || code === 0x7f) return `${JSON.stringify(name)} has a control character`;
@@ -77,4 +77,10 @@ export function nameKey(viewId: number, letter: number, name: string, tailSize =
   whole[1] = letter;
   whole.set(text, 2);
   return whole;
+}
+
+/** `invalid` for what is no whole number from `min` on. */
+export function checkedWhole(value: number, what: string, min = 1): number {
+  if (Number.isSafeInteger(value) && value >= min) return value;
+  throw new HoldfastError("invalid", `${what} is ${String(value)}; it must be a whole number from ${min}`);
 }

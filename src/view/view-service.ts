@@ -17,7 +17,7 @@ import type { RpcClient, Service, Stub } from "../rpc/index.ts";
 import type { CommandOutcome, Operation, ProposeOptions, Proposer } from "./command.ts";
 import { Freshness, toFreshness, toReadOptions } from "./freshness-message.ts";
 import { RemoteCalls, RemoteStream, unchanging } from "./remote-calls.ts";
-import type { RemoteOptions } from "./remote-calls.ts";
+import type { RemoteCall, RemoteOptions } from "./remote-calls.ts";
 import type { AskedView } from "./view.ts";
 import type { Answered, AskOptions, Questioned, Topic, ViewSource } from "./view-source.ts";
 
@@ -70,6 +70,8 @@ export class RemoteViews implements ViewSource {
   readonly #calls: RemoteCalls;
   readonly #stub: Stub<(typeof ViewService)["methods"]>;
   readonly #proposer: Proposer;
+  /** The newest that was told to who follows something: at no other member is it told what was before. */
+  #seen = 0;
 
   constructor(env: Pick<Env, "clock" | "random">, client: RpcClient, proposer: Proposer, options: RemoteOptions) {
     this.#calls = new RemoteCalls(env, client, options);
@@ -90,36 +92,41 @@ export class RemoteViews implements ViewSource {
     query: Query,
     options: AskOptions = {},
   ): Promise<Answered<Answer>> {
-    const { at, since, signal } = options;
+    const { at, atLeast, since, signal } = options;
+    const follows = atLeast !== undefined && at === undefined && since === undefined;
+    const fresh = follows ? { ...options, atLeast: Math.max(this.#seen, atLeast) as Revision } : options;
     const request = {
       viewId: view.id,
       query: view.query.encode(query),
-      freshness: toFreshness(options, at),
+      freshness: toFreshness(fresh, at),
       at,
       since,
     };
     const response = await this.#calls.repeated(signal, (callOptions) => this.#stub.ask(request, callOptions));
     const { revision, timeMs, unchanged } = response;
+    if (follows) this.#seen = Math.max(this.#seen, revision);
     return { answer: view.answer.decode(response.answer), revision: revision as Revision, timeMs, unchanged };
   }
 
   /** Where a member fails it goes on at another, which gives one at once: what came in between is not lost. */
   async *changes(topic: Topic, signal: AbortSignal | undefined): AsyncGenerator<Revision, void, undefined> {
     const request = { viewId: topic.view.id, topic: topic.name };
-    let call = this.#calls.begin(signal);
+    let call: RemoteCall | undefined;
     for (;;) {
       if (isAborted(signal)) return;
       const stream = new RemoteStream(this.#calls.clock, signal, (options) => this.#stub.changes(request, options));
       try {
         // The first comes at once, or the member is avoided; the next when there is something to tell.
-        for (let change = await stream.next(call.attemptMs); change !== undefined; change = await stream.next()) {
-          call = this.#calls.begin(signal);
+        const firstMs = this.#calls.timeoutMs / 2;
+        for (let change = await stream.next(firstMs); change !== undefined; change = await stream.next()) {
+          call = undefined;
           yield change.revision as Revision;
         }
-        // The member is closing.
-        await call.again(new HoldfastError("unavailable", "the member ended the changes of a topic"), false);
+        throw new HoldfastError("unavailable", "the member ended the changes of a topic");
       } catch (error) {
         if (isAborted(signal)) return;
+        // It waits for a member as long as its caller waits for it.
+        call ??= this.#calls.begin(signal, Number.POSITIVE_INFINITY);
         if (!(error instanceof HoldfastError) || !call.passes(error)) throw unchanging(error);
         await call.again(error, false);
       } finally {

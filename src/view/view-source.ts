@@ -77,6 +77,11 @@ export async function proposeOne<Body, Result>(
   return { result: outcome.results[0] as Result, revision: outcome.revision };
 }
 
+/** Whether it says only that no member answers now: who has all the time there is goes on. */
+export function isPassing(error: unknown): boolean {
+  return error instanceof HoldfastError && (error.code === "unavailable" || error.code === "timeout");
+}
+
 /** Why nothing of the past is changed. */
 export function pastTransaction(at: number): HoldfastError {
   return new HoldfastError("invalid", `the store at revision ${at} is read-only`);

@@ -13,9 +13,11 @@
 import {
   abortable,
   abortError,
+  embed,
   equalBytes,
   HoldfastError,
   message,
+  position,
   sleep,
   throwIfAborted,
   uint64,
@@ -23,7 +25,9 @@ import {
 import type { Env, Position } from "../../base/index.ts";
 import { RemoteBlobs } from "../../blob/index.ts";
 import type { BlobStore } from "../../blob/index.ts";
-import { contract, implement, serverStream } from "../../rpc/index.ts";
+import { ChainPlacesMessage, placesOf } from "../../log/index.ts";
+import type { ChainPlace } from "../../log/index.ts";
+import { contract, implement, serverStream, unary } from "../../rpc/index.ts";
 import type { RpcClient, Service } from "../../rpc/index.ts";
 import { fetchTree } from "../../tree/index.ts";
 import type { FetchProgress } from "../../tree/index.ts";
@@ -35,12 +39,25 @@ const HoldRequest = message("holdfast.member.HoldRequest", {
   atLeast: uint64(1),
 });
 
+const PlaceRequest = message("holdfast.member.PlaceRequest", {
+  /** Of the members' log. */
+  position: uint64(1),
+});
+
+const PlaceAnswer = message("holdfast.member.PlaceAnswer", {
+  /** The same place in the chain of which the members' log is a part. */
+  position: uint64(1),
+  places: embed(2, ChainPlacesMessage),
+});
+
 export const CheckpointService = contract("holdfast.member.Checkpoints", {
   /**
    * Answers the newest durable checkpoint, whose blobs stay while the call lasts. It ends when the caller leaves, or
    * after a time: then the caller may ask again.
    */
   hold: serverStream(1, HoldRequest, CheckpointRecord),
+  /** Where the log is; `unavailable` on a member that has not read so far itself. */
+  place: unary(2, PlaceRequest, PlaceAnswer),
 });
 
 /** Longest time for which a member keeps blobs for another's sake. */
@@ -79,13 +96,40 @@ export interface CatchUpParts {
   readonly progress?: ((record: CheckpointRecord, progress: FetchProgress) => void) | undefined;
 }
 
+/** A position of the members' log in the chain, and where the chain's engines are. */
+export interface Located {
+  readonly position: Position;
+  readonly places: readonly ChainPlace[];
+}
+
+/** Asks the other members for a position of their log until one knows; rejects when none does. */
+export async function locate(peers: readonly CatchUpPeer[], at: Position, signal: AbortSignal): Promise<Located> {
+  const answers = peers.map(async ({ client }) => {
+    const answer = await client.use(CheckpointService).place({ position: at }, { timeoutMs: offerMsMax, signal });
+    return { position: position(answer.position), places: placesOf(answer.places ?? { places: [] }) };
+  });
+  try {
+    return await Promise.any(answers);
+  } catch {
+    throw new HoldfastError(
+      "unavailable",
+      `none of ${peers.length} other members says where position ${at} of the log is`,
+    );
+  }
+}
+
 /** The half of the member that has the checkpoints. */
 export function checkpointService(
   env: Pick<Env, "clock">,
   replica: Omit<CaughtUp, "install">,
-  options: { readonly holdMs?: number } = {},
+  options: { readonly holdMs?: number; readonly locate?: (at: number) => Located | undefined } = {},
 ): Service {
   return implement(CheckpointService, {
+    place({ position: at }) {
+      const located = options.locate?.(at);
+      if (located !== undefined) return { position: located.position, places: { places: [...located.places] } };
+      throw new HoldfastError("unavailable", `this member has not read the log up to ${at} itself; ask another one`);
+    },
     async *hold({ atLeast }, { signal }) {
       if (replica.lastCheckpoint.position < atLeast && atLeast <= replica.applied) {
         await abortable(replica.checkpoint(), signal);

@@ -11,9 +11,10 @@
  *  3. A member that was removed notes it, stops, and does not start again.
  */
 import { asHoldfastError, assert, deferred, equalBytes, HoldfastError } from "../../base/index.ts";
-import type { DiskLock, Env, Listener, Position, Timer } from "../../base/index.ts";
+import type { DiskLock, Env, Listener, Timer } from "../../base/index.ts";
 import { BlobService, ChunkService, PeerChunkService } from "../../blob/index.ts";
 import { RaftEngine, RaftService } from "../../log/index.ts";
+import type { Chain } from "../../log/index.ts";
 import { hasMajority, isVoter, memberOf } from "../../raft/index.ts";
 import type { RaftStatus } from "../../raft/index.ts";
 import { RpcServer } from "../../rpc/index.ts";
@@ -31,7 +32,7 @@ import { peerChunkService, storeServices } from "../serve.ts";
 import { StoreService } from "../service.ts";
 import type { StoreStatus } from "../service.ts";
 import { openBlobs, openCheckpoints, openFetching, raftDirectory, segmentSizes } from "../storage.ts";
-import { catchUp, checkpointService, CheckpointService } from "./catch-up.ts";
+import { CheckpointService } from "./catch-up.ts";
 import { MemberChunks } from "./member-chunks.ts";
 import type { ChunkPeer } from "./member-chunks.ts";
 import { clusterService, singleService, waitingService } from "./cluster-handlers.ts";
@@ -43,6 +44,8 @@ import { Founding, introductionOf } from "./founding.ts";
 import { baseOf, Identity, IdentityFile, isFormed } from "./identity.ts";
 import { intendedIdentity } from "./intention.ts";
 import { joinCluster } from "./joining.ts";
+import { LeftBehind } from "./left-behind.ts";
+import { memberSuccessor, openMemberLog } from "./member-log.ts";
 import { checkMemberOptions, listenDefault } from "./member-options.ts";
 import type { MemberOptions } from "./member-options.ts";
 import { OwnEntry } from "./own-entry.ts";
@@ -115,6 +118,7 @@ class RunningMember implements Member {
   #lock: DiskLock | undefined;
   #identity: Identity | undefined;
   #engine: RaftEngine | undefined;
+  #leftBehind: LeftBehind | undefined;
   #members: ClusterMembers | undefined;
   #ownEntry: OwnEntry | undefined;
   #chunks: MemberChunks | undefined;
@@ -272,7 +276,10 @@ class RunningMember implements Member {
       cluster,
       self,
       base: baseOf(identity),
-      catchUp: (to, signal) => this.#catchUp(to, signal),
+      catchUp: async (to, signal) => {
+        await this.#opened.promise;
+        await this.#leftBehind?.catchUp(to, signal);
+      },
     });
     this.#engine = engine;
     engine.onChange(() => this.#tidyLater());
@@ -292,7 +299,8 @@ class RunningMember implements Member {
     this.#members = members;
     const stores = await openBlobs(env, this.#options);
     const [checkpoints, fetching] = [openCheckpoints(env), openFetching(env)];
-    const storage = { log: engine, files: engine, ...stores, checkpoints, fetching, lock: this.#lock };
+    const log = await openMemberLog(env, this.#options, engine);
+    const storage = { log, under: engine, files: engine, ...stores, checkpoints, fetching, lock: this.#lock };
     const { seed } = identity;
     const chunks = new MemberChunks(env, {
       local: stores.chunks,
@@ -302,14 +310,16 @@ class RunningMember implements Member {
     });
     this.#chunks = chunks;
     const status = () => clusterStatus(engine, members);
-    const parts = { members, seed, status, chunks: chunks.all, repair: chunks.repair };
+    const successorOf = (from: Chain, address: string) => memberSuccessor(env, this.#options, from, address);
+    const parts = { members, seed, status, successorOf, chunks: chunks.all, repair: chunks.repair };
     this.#store = await LocalStore.open(env, storage, { ...this.#options, name: identity.name }, parts);
     this.#lock = undefined;
     chunks.follow(this.#store);
     this.#openGate(peerChunkService(env, this.#store));
     for (const service of storeServices(env, this.#store)) this.#openGate(service);
     this.#openGate(clusterService(members, (request, signal) => this.#hello(request, signal)));
-    this.#openGate(checkpointService(env, this.#store.replica), true);
+    this.#leftBehind = new LeftBehind(env, { log, raft: engine, store: this.#store, peers: () => this.#peers() });
+    this.#openGate(this.#leftBehind.service, true);
     const onRemoved = () => this.#removed();
     this.#ownEntry = new OwnEntry(env, { engine, members, clients: this.#clients, identity, onRemoved });
   }
@@ -317,13 +327,6 @@ class RunningMember implements Member {
   async #hello({ caller }: HelloRequest, signal: AbortSignal): Promise<Partial<Hello>> {
     const removed = caller !== undefined && (await this.#members?.knowsRemoved(caller.id, signal)) === true;
     return { ...this.#helloOf(this.#identity as Identity), removed };
-  }
-
-  async #catchUp(to: Position, signal: AbortSignal): Promise<void> {
-    const store = await this.#opened.promise;
-    const { replica, blobs } = store;
-    const fetching = openFetching(this.#env);
-    await catchUp(this.#env, { replica, blobs, fetching, peers: () => this.#peers() }, to, signal);
   }
 
   /** The other members, as far as this one knows. */
@@ -388,6 +391,7 @@ class RunningMember implements Member {
       await this.#server.close({ graceMs: 0 });
       this.#tidying?.cancel();
       await this.#ownEntry?.close();
+      await this.#leftBehind?.close();
       await this.#clients.close();
     } finally {
       await this.#closeStorage();

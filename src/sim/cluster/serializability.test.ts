@@ -29,6 +29,11 @@ interface Attempt {
   readonly writes: Map<string, string | undefined>;
 }
 
+/** With the revision at which it took effect, where that is known: it says whose a deletion is. */
+interface Seen extends SeenTransaction {
+  readonly revision: number | undefined;
+}
+
 /** Reads and writes some of everything; each value says whose it is. */
 async function attempt(tx: TransactionContext, random: Prng, value: string): Promise<Attempt> {
   const [reads, writes]: [Attempt["reads"], Attempt["writes"]] = [new Map(), new Map()];
@@ -39,8 +44,12 @@ async function attempt(tx: TransactionContext, random: Prng, value: string): Pro
   }
   for (const key of random.shuffle(keys).slice(0, random.below(3))) reads.set(key, (await tx.keys.get(key))?.text());
   for (const key of random.shuffle(keys).slice(0, random.below(3))) {
-    writes.set(key, `${key} ${value}`);
-    tx.keys.put(key, `${key} ${value}`);
+    // A deletion is seen only where something was there.
+    const isDeletion = random.chance(0.3);
+    if (isDeletion && (await tx.keys.get(key)) === undefined) continue;
+    writes.set(key, isDeletion ? undefined : `${key} ${value}`);
+    if (isDeletion) tx.keys.delete(key);
+    else tx.keys.put(key, `${key} ${value}`);
   }
   if (random.chance(0.3)) {
     const count = await tx.counter("count").get();
@@ -57,7 +66,7 @@ async function attempt(tx: TransactionContext, random: Prng, value: string): Pro
   return { reads, writes };
 }
 
-async function client(scene: Scene, name: string, random: Prng, endMs: number, seen: SeenTransaction[]): Promise<void> {
+async function client(scene: Scene, name: string, random: Prng, endMs: number, seen: Seen[]): Promise<void> {
   const store = await scene.client(scene.seats, 4_000);
   for (let number = 0; scene.simulator.nowMs < endMs; number++) {
     const beginMs = scene.simulator.nowMs;
@@ -70,12 +79,13 @@ async function client(scene: Scene, name: string, random: Prng, endMs: number, s
       last = await attempt(tx, random.fork(`${told}.${runs}`), `${told}.${runs++}`);
     };
     try {
-      await store.transaction(body);
-      seen.push({ name: told, beginMs, endMs: scene.simulator.nowMs, ...last });
+      const { revision } = await store.transaction(body);
+      seen.push({ name: told, beginMs, endMs: scene.simulator.nowMs, revision, ...last });
     } catch (error) {
       assert.ok(error instanceof HoldfastError, String(error));
       // It may have taken effect; what it has read counts only if so, which its writes tell.
-      if (error.maybe) seen.push({ name: told, beginMs, endMs: Number.POSITIVE_INFINITY, ...last });
+      if (error.maybe)
+        seen.push({ name: told, beginMs, endMs: Number.POSITIVE_INFINITY, revision: undefined, ...last });
     }
     await scene.sleep(random.below(60));
   }
@@ -83,20 +93,30 @@ async function client(scene: Scene, name: string, random: Prng, endMs: number, s
 }
 
 /** The order in which the store itself has had the values of each item. */
-async function versionsOf(store: RemoteStore, seen: readonly SeenTransaction[]): Promise<Map<string, Version[]>> {
+async function versionsOf(store: RemoteStore, seen: readonly Seen[]): Promise<Map<string, Version[]>> {
   const writers = new Map<string, string>();
-  for (const { name, writes } of seen) for (const [item, value] of writes) writers.set(`${item}=${value}`, name);
+  for (const { name, writes } of seen)
+    for (const [item, value] of writes) if (value !== undefined) writers.set(`${item}=${value}`, name);
+  // The first event of a revision that has a value tells whose it is, where nobody was answered.
+  const atRevision = new Map<number, string>();
+  for (const { name, revision, writes } of seen)
+    if (revision !== undefined && writes.size > 0) atRevision.set(revision, name);
   const versions = new Map<string, Version[]>();
-  const add = (item: string, value: string) => {
+  const add = (item: string, value: string | undefined, revision = 0) => {
     const list = versions.get(item) ?? [];
     versions.set(item, list);
-    list.push({ value, writer: writers.get(`${item}=${value}`) ?? "somebody" });
+    list.push({ value, writer: writers.get(`${item}=${value}`) ?? atRevision.get(revision) ?? "somebody" });
   };
   const end = await store.keys.put("k-end", "x");
+  const events: { readonly key: string; readonly value: string | undefined; readonly revision: number }[] = [];
   for await (const event of store.keys.watch({ prefix: "k", from: 1 })) {
-    if (event.type === "put" && event.revision < end) add(event.record.text().split(" ")[0] ?? "", event.record.text());
     if (event.revision >= end) break;
+    const value = event.type === "put" ? event.record.text() : undefined;
+    events.push({ key: event.key, value, revision: event.revision });
+    const writer = writers.get(`${event.key}=${value}`);
+    if (value !== undefined && writer !== undefined) atRevision.set(event.revision, writer);
   }
+  for (const { key, value, revision } of events) add(key, value, revision);
   const count = await store.counter("count").get();
   for (let value = 1; value <= count; value++) add("count", String(value));
   using diary = await store.object(Diary, "d");
@@ -110,7 +130,7 @@ for (const seed of [1, 2, 3]) {
       const random = new Prng(`serializable ${seed}`);
       const durationMs = 6_000;
       const endMs = scene.simulator.nowMs + durationMs;
-      const all: SeenTransaction[] = [];
+      const all: Seen[] = [];
       const clients = Array.from({ length: 4 }, (_, index) =>
         client(scene, `c${index}`, random.fork(`client ${index}`), endMs, all),
       );
@@ -122,9 +142,13 @@ for (const seed of [1, 2, 3]) {
       const seen = all.filter(({ name, endMs: end }) => Number.isFinite(end) || happened.has(name));
       for (const { name, endMs: end, writes } of all) {
         // What was acknowledged is there, and all of it or nothing of what was not.
-        const found = [...writes].filter(([item, value]) => versions.get(item)?.some((one) => one.value === value));
-        const whole = found.length === writes.size || (found.length === 0 && !Number.isFinite(end));
-        assert.ok(whole, `${name} has ${found.length} of its ${writes.size} writes`);
+        // Whose a deletion was is not known where nobody was answered.
+        const known = [...writes].filter(([, value]) => value !== undefined || Number.isFinite(end));
+        const found = known.filter(([item, value]) =>
+          versions.get(item)?.some((one) => one.value === value && one.writer === name),
+        );
+        const whole = found.length === known.length || (found.length === 0 && !Number.isFinite(end));
+        assert.ok(whole, `${name} has ${found.length} of its ${known.length} writes`);
       }
       const edges = checkSerializable(seen, versions);
       assert.ok(seen.length > 100 && edges > 300, `${seen.length} transactions with ${edges} edges are a test`);

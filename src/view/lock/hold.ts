@@ -53,7 +53,7 @@ export interface Asked extends AcquireOptions {
 
 const ttlDefaultMs = 10_000;
 
-/** What is held. `await using` gives it up at the end of the block. */
+/** What is held. `await using` gives it up at the end of the block; where no member hears of that, it ends with its lease. */
 export class Hold {
   readonly kind: LockName["kind"];
   readonly name: string;
@@ -169,26 +169,36 @@ export class Hold {
 
   readonly #grant = deferred<void>();
 
-  /** Hears of the place: that it is granted, that it is gone. */
+  /**
+   * Hears of the place: that it is granted, that it is gone. However long nobody can be heard, it goes on afterwards: who
+   * waits would never know otherwise that it holds.
+   */
   async #listen(): Promise<void> {
-    const { source, view } = this.#parts;
+    const { clock, logger } = this.#parts.env;
     const { signal } = this.#stop;
-    try {
-      for await (const revision of source.changes({ view, name: lockTopic(this.#name, this.fence) }, signal)) {
-        const query = { query: { case: "place", value: { ...this.#name, fence: this.fence } } } as const;
-        const { answer } = await source.ask(view, query, { consistency: "local", atLeast: revision, signal });
-        this.#generation = answer.object?.generation ?? 0;
-        if (answer.state === "holding") this.#grant.resolve();
-        else if (answer.state === "gone") {
-          if (this.kind === "barrier") this.#grant.resolve();
-          else this.#lose("its lease has ended");
-        }
-      }
-    } catch (error) {
-      // Without news it lives as long as its lease.
-      if (!isAborted(signal)) {
+    while (!isAborted(signal)) {
+      try {
+        return await this.#hear(signal);
+      } catch (error) {
+        if (isAborted(signal)) return;
+        // Without news it lives as long as its lease.
         const fields = { lock: this.name, error: String(error) };
-        this.#parts.env.logger.log("warn", "nothing is heard of a lock; its lease is still kept alive", fields);
+        logger.log("warn", "nothing is heard of a lock; its lease is still kept alive", fields);
+        await sleep(clock, Math.min(1_000, this.#ttlMs / 10), signal).catch(() => {});
+      }
+    }
+  }
+
+  async #hear(signal: AbortSignal): Promise<void> {
+    const { source, view } = this.#parts;
+    for await (const revision of source.changes({ view, name: lockTopic(this.#name, this.fence) }, signal)) {
+      const query = { query: { case: "place", value: { ...this.#name, fence: this.fence } } } as const;
+      const { answer } = await source.ask(view, query, { consistency: "local", atLeast: revision, signal });
+      this.#generation = answer.object?.generation ?? 0;
+      if (answer.state === "holding") this.#grant.resolve();
+      else if (answer.state === "gone") {
+        if (this.kind === "barrier") this.#grant.resolve();
+        else this.#lose("its lease has ended");
       }
     }
   }
@@ -266,8 +276,11 @@ export class Hold {
     await proposeOne(this.#parts.source, this.#parts.view, { operation: { case: "release", value: body } }, undefined);
   }
 
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.release();
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.release().catch((error: unknown) => {
+      const fields = { lock: this.name, error: String(error) };
+      this.#parts.env.logger.log("warn", "what was held could not be given up; it ends with its lease", fields);
+    });
   }
 }
 

@@ -1,6 +1,6 @@
 /**
- * What locks are in the tree. Every kind (lock, readers and writers, semaphore, barrier, election, presence) has names of
- * its own; of each name there are those who hold and a queue of those who wait.
+ * What locks are in the tree. Every kind (lock, readers and writers, semaphore, barrier, election, presence, the turn of
+ * a stream's group, and that of a cron) has names of its own; of each name there are those who hold and a queue of those who wait.
  *
  *   25 letter name 0              → StoredObject; gone when nobody holds or waits, but for a barrier
  *   25 letter name 0 'h' fence:8  → StoredPlace: who holds
@@ -13,6 +13,7 @@
 import {
   bytes,
   enumeration,
+  limits,
   message,
   uint64,
   uint64Big,
@@ -21,14 +22,23 @@ import {
   utf8Decode,
 } from "../../base/index.ts";
 import type { Infer } from "../../base/index.ts";
-import { nameKey } from "../value.ts";
+import { nameKey, nameProblem } from "../value.ts";
 import type { KeyRange, State } from "../view.ts";
 
 export const lockViewId = 25;
 
-export type LockKind = "lock" | "readWriteLock" | "semaphore" | "barrier" | "election" | "presence";
+export type LockKind = "lock" | "readWriteLock" | "semaphore" | "barrier" | "election" | "presence" | "turn" | "cron";
 /** On the wire. */
-export const lockKinds = { lock: 0, readWriteLock: 1, semaphore: 2, barrier: 3, election: 4, presence: 5 } as const;
+export const lockKinds = {
+  lock: 0,
+  readWriteLock: 1,
+  semaphore: 2,
+  barrier: 3,
+  election: 4,
+  presence: 5,
+  turn: 6,
+  cron: 7,
+} as const;
 const letters: Readonly<Record<LockKind, number>> = {
   lock: 0x6c,
   readWriteLock: 0x72,
@@ -36,6 +46,8 @@ const letters: Readonly<Record<LockKind, number>> = {
   barrier: 0x62,
   election: 0x65,
   presence: 0x70,
+  turn: 0x74,
+  cron: 0x63,
 };
 const kindsByLetter = new Map(Object.entries(letters).map(([kind, letter]) => [letter, kind as LockKind]));
 
@@ -74,6 +86,19 @@ export const deletionKey = new Uint8Array([lockViewId, 0x64]);
 export interface LockName {
   readonly kind: LockKind;
   readonly name: string;
+}
+
+/** JSON at most doubles the bytes of a name, and adds two quotes. */
+const turnNameSizeMax = 2 * (2 * limits.nameSizeMax + 2) + 1;
+
+/** By which the consumers of a group of a stream take turns: no two groups share it, and no lock of a user's is it. */
+export function turnOf(stream: string, group: string): LockName {
+  return { kind: "turn", name: `${JSON.stringify(stream)} ${JSON.stringify(group)}` };
+}
+
+/** What is wrong with it, for `apply`. */
+export function lockNameProblem({ kind, name }: LockName): string | undefined {
+  return nameProblem(name, kind === "turn" ? turnNameSizeMax : undefined);
 }
 
 /** One who holds, or waits. */

@@ -13,13 +13,13 @@
 import { limits } from "../../base/index.ts";
 import { attachView, detachView, leaseExists } from "../lease/lease-state.ts";
 import type { LeaseFollower, LeaseView } from "../lease/lease-view.ts";
-import { nameProblem } from "../value.ts";
 import { Refusal } from "../view.ts";
 import type { ApplyContext, AskedView, ReadingContext, State, View } from "../view.ts";
 import { LockAnswer, LockOperation, LockQuery, LockResult } from "./lock-operation.ts";
 import {
   deletionKey,
   fenceOf,
+  lockNameProblem,
   lockTopic,
   lockViewId,
   objectKey,
@@ -59,7 +59,7 @@ export class LockView implements AskedView<LockOperation, LockResult, LockQuery,
 
   apply(context: ApplyContext, { operation }: LockOperation): LockResult | Refusal {
     if (operation === undefined) return new Refusal("invalid", "the operation is none that this version knows");
-    const problem = nameProblem(operation.value.name);
+    const problem = lockNameProblem(operation.value);
     if (problem !== undefined) return new Refusal("invalid", `the name of the ${operation.value.kind} ${problem}`);
     const refused = context.work.operate();
     if (refused !== undefined) return refused;
@@ -309,10 +309,10 @@ function checkAcquire(asked: Value<"acquire">, object: StoredObject): Refusal | 
 
 /** How a kind is held; for those with a choice, the choice. */
 function modeOf(kind: LockName["kind"], wanted: StoredPlace["mode"]): StoredPlace["mode"] {
-  if (kind === "lock" || kind === "election") return "exclusive";
   if (kind === "semaphore") return "permits";
   if (kind === "readWriteLock") return wanted === "permits" ? "shared" : wanted;
-  return "shared";
+  if (kind === "barrier" || kind === "presence") return "shared";
+  return "exclusive";
 }
 
 function fits(object: StoredObject, place: StoredPlace): boolean {

@@ -10,6 +10,15 @@ async function untilWaiting(of: { waiterCount(): Promise<number> }, count: numbe
 }
 
 for (const kind of kinds) {
+  test(`what a block ends with is not hidden by a place that cannot be given up (${kind})`, async (t) => {
+    const store = (await openPair(t))[kind];
+    const failing = store.lock("l").with(async () => {
+      await store.close();
+      throw new Error("of the block");
+    });
+    await assert.rejects(failing, { message: "of the block" });
+  });
+
   test(`a lock goes from one to the next in the order of asking, with growing fences (${kind})`, async (t) => {
     const store = (await openPair(t))[kind];
     const lock = store.lock<string>("l");

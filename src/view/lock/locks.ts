@@ -1,6 +1,6 @@
 /** Locks, readers and writers, semaphores, barriers, elections and presence, as a user sees them. */
 import { HoldfastError } from "../../base/index.ts";
-import { checkedName } from "../value.ts";
+import { checkedName, checkedWhole } from "../value.ts";
 import type { ViewTransaction } from "../view-transaction.ts";
 import { Hold, LockReader } from "./hold.ts";
 import type { AcquireOptions, HolderInfo, LockParts } from "./hold.ts";
@@ -129,16 +129,16 @@ export class Semaphore extends Named<unknown> {
   /** @internal */
   constructor(parts: LockParts, name: string, { permits }: SemaphoreOptions) {
     super(parts, "semaphore", name);
-    this.permits = checkedCount(permits, "permits");
+    this.permits = checkedWhole(permits, "permits");
   }
 
   acquire(options: AcquireOptions & { readonly permits?: number | undefined } = {}): Promise<Hold> {
-    const permits = checkedCount(options.permits ?? 1, "permits");
+    const permits = checkedWhole(options.permits ?? 1, "permits");
     return Hold.acquire(this.parts, this.lock, { ...options, mode: "permits", permits, permitCount: this.permits });
   }
 
   tryAcquire(options: AcquireOptions & { readonly permits?: number | undefined } = {}): Promise<Hold | undefined> {
-    const permits = checkedCount(options.permits ?? 1, "permits");
+    const permits = checkedWhole(options.permits ?? 1, "permits");
     const asked = { ...options, mode: "permits", permits, permitCount: this.permits, immediately: true } as const;
     return orNone(Hold.acquire(this.parts, this.lock, asked));
   }
@@ -151,7 +151,7 @@ export class Barrier extends Named<unknown> {
   /** @internal */
   constructor(parts: LockParts, name: string, { count }: { readonly count: number }) {
     super(parts, "barrier", name);
-    this.count = checkedCount(count, "count");
+    this.count = checkedWhole(count, "count");
   }
 
   /** Resolves when it opens, with how often it has. Who leaves before by `signal`, or dies, has not arrived. */
@@ -219,9 +219,4 @@ export class Presence<T = unknown> extends Named<T> {
 /** `tx.guard`: the transaction takes effect only while this is held. */
 export function guardTransaction(tx: ViewTransaction, view: LockView, { kind, name, fence }: LockPlace): void {
   tx.write(view, { operation: { case: "check", value: { kind, name, fence } } });
-}
-
-function checkedCount(value: number, what: string): number {
-  if (Number.isSafeInteger(value) && value >= 1) return value;
-  throw new HoldfastError("invalid", `${what} is ${String(value)}; it must be a whole number from 1`);
 }

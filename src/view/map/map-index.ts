@@ -46,7 +46,7 @@ function indexValues({ name, path, multi }: Definition, value: unknown): Uint8Ar
 }
 
 /** The rows of an entry in an index: each value with the key behind it. */
-function rowsOf(definition: Definition, value: Uint8Array | undefined, key: Uint8Array): Uint8Array[] | Refusal {
+export function rowsOf(definition: Definition, value: Uint8Array | undefined, key: Uint8Array): Uint8Array[] | Refusal {
   if (value === undefined) return [];
   let values: Uint8Array[] | Refusal;
   try {

@@ -14,9 +14,9 @@ import {
 } from "../../base/index.ts";
 import type { Infer } from "../../base/index.ts";
 
-/** Maps, sets and registers of the same name are different things. */
+/** Maps, sets and registers of the same name are different things; so is what a cron keeps. */
 export const MapReference = message("holdfast.map.Reference", {
-  space: enumeration(1, { map: 0, set: 1, register: 2 }),
+  space: enumeration(1, { map: 0, set: 1, register: 2, cron: 3 }),
   name: string(2),
 });
 export type MapReference = Infer<typeof MapReference>;

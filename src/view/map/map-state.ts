@@ -21,7 +21,7 @@ import { IndexDefinition } from "./map-operation.ts";
 import type { MapReference } from "./map-operation.ts";
 
 export const mapViewId = 24;
-const spaces = { map: 0x6d, set: 0x73, register: 0x72 } as const;
+const spaces = { map: 0x6d, set: 0x73, register: 0x72, cron: 0x63 } as const;
 const headerLetter = 0x68;
 const entryLetter = 0x65;
 const rowLetter = 0x69;

@@ -1,7 +1,10 @@
 /** Maps, sets and registers inside a transaction: reads of one state, with what it has written itself laid over them. */
 import { compareBytes, toHex } from "../../base/index.ts";
 import { decodeValue, encodeValue } from "../value.ts";
+import { Refusal } from "../view.ts";
 import type { ViewTransaction } from "../view-transaction.ts";
+import { rowsOf } from "./map-index.ts";
+import type { Definition } from "./map-index.ts";
 import { decodeKey, encodeKey } from "./map-key.ts";
 import type { IndexValue, MapKey } from "./map-key.ts";
 import type { MapEntry, MapQuery, MapRange, MapReference } from "./map-operation.ts";
@@ -74,6 +77,30 @@ class MapOverlay {
     return entries.toSorted((a, b) => order * compareBytes(a.key, b.key)).slice(0, limit);
   }
 
+  /** All of it is read before the first is given. */
+  async findBy(index: string, value: IndexValue): Promise<MapEntry[]> {
+    const range = toIndexRange({ value });
+    let definition: Definition | undefined;
+    const ask = async (rest: Partial<MapRange>, limit: number) => {
+      const page = { index, range: { start: undefined, end: undefined, ...rest }, limit, reverse: false };
+      const answer = await this.read({ case: "indexList", value: page });
+      definition = answer.indexes[0]?.definition;
+      return answer;
+    };
+    const entries: MapEntry[] = [];
+    for await (const entry of pages(ask, range, {}, ({ row }) => row)) {
+      if (!this.#writes.has(toHex(entry.key))) entries.push(entry);
+    }
+    for (const write of this.#writes.values()) {
+      const rows = definition === undefined ? [] : rowsOf(definition, write.value, write.key);
+      // What no index takes is refused when the transaction commits.
+      if (rows instanceof Refusal || !rows.some((row) => contains(range, row))) continue;
+      const entry = this.#written(write);
+      if (entry !== undefined) entries.push(entry);
+    }
+    return entries.toSorted((a, b) => compareBytes(a.key, b.key));
+  }
+
   set(key: Uint8Array, value: Uint8Array): void {
     const body = { key, value, ifRevision: undefined, ifValue: undefined };
     this.#tx.write(this.#view, { map: this.#map, operation: { case: "set", value: body } });
@@ -124,16 +151,10 @@ export class MapInTransaction<T = unknown, K extends MapKey = MapKey> {
     return (await this.#overlay.list(options)).map((entry) => toEntry<T, K>(entry));
   }
 
-  /** What an index had at the transaction's revision, without this transaction's own changes. */
+  /** The entries that have this value in an index, in the order of their keys, with this transaction's own changes. */
   async findBy(index: string, value: IndexValue): Promise<Entry<T, K>[]> {
-    const found: Entry<T, K>[] = [];
-    const ask = (range: Partial<MapRange>, limit: number) =>
-      this.#overlay.read({
-        case: "indexList",
-        value: { index, range: { start: undefined, end: undefined, ...range }, limit, reverse: false },
-      });
-    for await (const entry of pages(ask, toIndexRange({ value }), {}, ({ row }) => row)) found.push(toEntry(entry));
-    return found;
+    const entries = await this.#overlay.findBy(index, value);
+    return entries.map((entry) => toEntry<T, K>(entry));
   }
 }
 

@@ -251,7 +251,8 @@ export class MapView implements AskedView<MapOperation, MapResult, MapQuery, Map
       }
       case "indexList": {
         const index = readyIndex(state, map, query.value.index);
-        return { ...emptyAnswer, ...listRows(state, map, index, query.value) };
+        const indexes = [{ definition: index.definition, state: index.state }];
+        return { ...emptyAnswer, ...listRows(state, map, index, query.value), indexes };
       }
       case "indexCount": {
         const index = readyIndex(state, map, query.value.index);

@@ -301,6 +301,22 @@ for (const kind of kinds) {
     });
     assert.deepEqual(listed.value, ["b", "bb"]);
     assert.deepEqual([await store.register("r").get(), await map.size()], ["v", 4]);
+    // An index shows what the transaction has written: what it added, changed, moved away and deleted.
+    const { value: byIndex } = await store.transaction(async (tx) => {
+      const mine = tx.map<number, string>("m");
+      const keys = async (value: number) => (await mine.findBy("value", value)).map(({ key }) => key);
+      const before = await keys(1);
+      mine.set("new", 1);
+      mine.set("aa", 1);
+      for (const key of before.slice(0, 1)) mine.delete(key);
+      for (const key of before.slice(1, 2)) mine.set(key, 77);
+      const seen = [await keys(1), await keys(77)];
+      for (const key of ["new", "aa"]) mine.delete(key);
+      for (const key of before) mine.set(key, 1);
+      return { before, seen, after: await keys(1) };
+    });
+    assert.deepEqual(byIndex.seen, [["aa", ...byIndex.before.slice(2), "new"].toSorted(), byIndex.before.slice(1, 2)]);
+    assert.deepEqual(byIndex.after, byIndex.before);
     const disturbances: (() => Promise<unknown>)[] = [
       () => map.set("bbb", 1),
       () => map.delete("bbb"),

@@ -1,6 +1,6 @@
 /** Pushing jobs, in a transaction or not. */
 import { HoldfastError } from "../../base/index.ts";
-import { encodeValue } from "../value.ts";
+import { checkedWhole, encodeValue } from "../value.ts";
 import type { QueueOperation } from "./queue-operation.ts";
 
 export interface PushOptions {
@@ -48,9 +48,4 @@ export function pushBody(
       };
     }),
   };
-}
-
-export function checkedWhole(value: number, what: string, min = 1): number {
-  if (Number.isSafeInteger(value) && value >= min) return value;
-  throw new HoldfastError("invalid", `${what} is ${String(value)}; it must be a whole number from ${min}`);
 }

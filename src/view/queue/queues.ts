@@ -3,8 +3,8 @@ import { abortError, deferred, HoldfastError, isAborted, sleep } from "../../bas
 import type { Env, Revision } from "../../base/index.ts";
 import type { ReadOptions } from "../key/key-source.ts";
 import type { Leases } from "../lease/leases.ts";
-import { checkedName, decodeValue } from "../value.ts";
-import { proposeOne } from "../view-source.ts";
+import { checkedName, checkedWhole, decodeValue } from "../value.ts";
+import { isPassing, proposeOne } from "../view-source.ts";
 import type { ViewSource } from "../view-source.ts";
 import type { TransactionContext, TransactionOptions, TransactionOutcome } from "../transaction-context.ts";
 import { Job } from "./job.ts";
@@ -12,7 +12,7 @@ import type { JobParts, RejectOptions } from "./job.ts";
 import type { NumberedJob, QueueAnswer, QueueOperation, QueueResult } from "./queue-operation.ts";
 import { settingsDefault } from "./queue-state.ts";
 import type { JobState, StoredQueue } from "./queue-state.ts";
-import { checkedWhole, pushBody } from "./push.ts";
+import { pushBody } from "./push.ts";
 import type { DeliveredJob, PushOptions } from "./push.ts";
 import { readyTopic } from "./queue-view.ts";
 import type { QueueView } from "./queue-view.ts";
@@ -80,6 +80,8 @@ const ttlDefaultMs = 30_000;
 const pageCount = 256;
 /** What one command purges or requeues. */
 const togetherCount = 1_000;
+/** Before a worker whom no member answered asks again. */
+const pauseMs = 1_000;
 
 export class Queue<T = unknown> {
   readonly name: string;
@@ -216,24 +218,31 @@ export class Queue<T = unknown> {
   }
 
   async #worker(work: (job: Job<T>) => unknown, options: PullOptions): Promise<void> {
-    const { env } = this.#parts;
-    try {
-      for await (const job of this.consume(options)) {
-        try {
-          await work(job);
-          if (!job.isOver) await job.ack();
-        } catch (error) {
-          const text = error instanceof Error ? error.message : String(error);
-          if (!job.isOver)
-            await job.reject({ error: text }).catch((why: unknown) => {
-              env.logger.log("warn", "a job could not be rejected; it comes back when its lease ends", {
-                error: String(why),
-              });
-            });
-        }
+    const { env, source } = this.#parts;
+    while (!isAborted(options.signal)) {
+      try {
+        for await (const job of this.consume(options)) await this.#workOn(job, work);
+        return;
+      } catch (error) {
+        if (isAborted(options.signal)) return;
+        if (source.closed || !isPassing(error)) throw error;
+        env.logger.log("warn", "no member answers a worker; it goes on", { queue: this.name, error: String(error) });
+        await sleep(env.clock, pauseMs, options.signal).catch(() => {});
       }
+    }
+  }
+
+  async #workOn(job: Job<T>, work: (job: Job<T>) => unknown): Promise<void> {
+    try {
+      await work(job);
+      if (!job.isOver) await job.ack();
     } catch (error) {
-      if (!isAborted(options.signal)) throw error;
+      if (job.isOver) return;
+      const text = error instanceof Error ? error.message : String(error);
+      await job.reject({ error: text }).catch((why: unknown) => {
+        const fields = { queue: this.name, error: String(why) };
+        this.#parts.env.logger.log("warn", "a job could not be rejected; it comes back when its lease ends", fields);
+      });
     }
   }
 

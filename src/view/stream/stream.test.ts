@@ -136,8 +136,8 @@ for (const kind of kinds) {
     await one?.commit();
     const two = (await first.next()).value;
     // Nobody hears of it for the time that its turn lives.
-    const holder = await store.lock("stream s g").holder();
-    await local.leases.revoke(holder?.lease ?? 0n);
+    const [lease] = await collect(local.leases.list());
+    await local.leases.revoke(lease?.id ?? 0n);
     const seen: number[] = [];
     const stop = new AbortController();
     for await (const batch of group.consume({ batchCount: 4, signal: stop.signal })) {
@@ -155,6 +155,49 @@ for (const kind of kinds) {
     await assert.rejects(first.next(), { code: "conflict", message: /is lost/ });
     await group.delete();
     assert.deepEqual(await collect(log.groups()), []);
+  });
+
+  test(`who waits for a turn, or follows from a tail that it has not asked for yet, leaves when told (${kind})`, async (t) => {
+    const store = (await openPair(t))[kind];
+    const log = store.log<number>("s");
+    await log.append(0);
+    const first = log.group("g").consume();
+    await first.next();
+    const stop = new AbortController();
+    const waiting = collect(log.group("g").consume({ signal: stop.signal }));
+    stop.abort();
+    assert.deepEqual(await waiting, []);
+    assert.deepEqual(await collect(log.group("g").consume({ signal: stop.signal })), []);
+    assert.deepEqual(await collect(log.tail({ signal: stop.signal })), []);
+    await first.return();
+  });
+
+  test(`groups with long and odd names, and locks of users, do not wait for each other (${kind})`, async (t) => {
+    const store = (await openPair(t))[kind];
+    // Names whose joined text is the same, whose ends are, whose parts look like quotes, and the largest that there are.
+    const long = "x".repeat(126);
+    const pairs = [
+      ["a b", "c"],
+      ["a", "b c"],
+      ['a" "b', "c"],
+      ["a", 'b" "c'],
+      [`${long}a`, `${long}1`],
+      [`${long}b`, `${long}1`],
+      [`${long}b`, `${long}2`],
+      ['"'.repeat(128), "\\".repeat(128)],
+      ["é".repeat(64), "é".repeat(64)],
+    ] as const;
+    await using _ = await store.lock('"a b" "c"').acquire();
+    const all = pairs.map(([stream, group]) => store.log(stream).group(group).consume());
+    await store.transaction((tx) => {
+      for (const stream of new Set(pairs.map(([name]) => name))) tx.log(stream).append(stream.length);
+    });
+    const batches = await Promise.all(all.map(async (consumer) => (await consumer.next()).value));
+    for (const [index, batch] of batches.entries()) {
+      assert.equal(batch?.entries[0]?.value, pairs[index]?.[0].length);
+      await batch?.commit();
+    }
+    await Promise.all(all.map((consumer) => consumer.return()));
   });
 
   test(`random appends, trims and reads, against a model (${kind})`, async (t) => {

@@ -4,6 +4,7 @@ import type { Env, Revision } from "../../base/index.ts";
 import type { ReadOptions } from "../key/key-source.ts";
 import { Hold } from "../lock/hold.ts";
 import type { LockParts } from "../lock/hold.ts";
+import { turnOf } from "../lock/lock-state.ts";
 import type { LockView } from "../lock/lock-view.ts";
 import { checkedName, decodeValue, encodeValue } from "../value.ts";
 import { proposeOne } from "../view-source.ts";
@@ -130,8 +131,8 @@ export class Stream<T = unknown> {
     options: { readonly from?: number | undefined; readonly signal?: AbortSignal | undefined } = {},
   ): AsyncGenerator<StreamEntry<T>, void, undefined> {
     const { signal } = options;
-    let next = options.from ?? (await this.info({ signal })).tail;
     try {
+      let next = options.from ?? (await this.info({ signal })).tail;
       for await (const atLeast of this.#changes(signal)) {
         for (let more = true; more;) {
           const page = await this.#page(next, pageCount, false, { atLeast, consistency: "local", signal });
@@ -258,12 +259,25 @@ export class StreamGroup<T = unknown> {
   ): AsyncGenerator<StreamBatch<T>, void, undefined> {
     const { ttlMs, batchCount = pageCount, signal } = options;
     const parts = { ...this.#parts, view: this.#parts.lockView };
-    const turn = { kind: "lock", name: turnName(this.stream, this.name) } as const;
-    await using hold = await Hold.acquire(parts, turn, { mode: "exclusive", ttlMs, signal });
+    try {
+      await using hold = await Hold.acquire(parts, turnOf(this.stream, this.name), {
+        mode: "exclusive",
+        ttlMs,
+        signal,
+      });
+      yield* this.#haveTurn(hold, batchCount, signal);
+    } catch (error) {
+      if (!isAborted(signal)) throw error;
+    }
+  }
+
+  /** What comes while the turn is held. */
+  async *#haveTurn(
+    hold: Hold,
+    batchCount: number,
+    signal: AbortSignal | undefined,
+  ): AsyncGenerator<StreamBatch<T>, void, undefined> {
     const stop = signal === undefined ? hold.signal : AbortSignal.any([hold.signal, signal]);
-    let { position } = await this.info({ signal: stop });
-    // What was trimmed before the group came to it is gone for all.
-    position = Math.max(position, (await this.#stream.info({ signal: stop })).start);
     const entries: StreamEntry<T>[] = [];
     const batch = (): StreamBatch<T> => {
       const given = entries.splice(0);
@@ -271,6 +285,9 @@ export class StreamGroup<T = unknown> {
       return { entries: given, next, commit: (how = {}) => this.#commitUnder(hold, next, how.signal) };
     };
     try {
+      let { position } = await this.info({ signal: stop });
+      // What was trimmed before the group came to it is gone for all.
+      position = Math.max(position, (await this.#stream.info({ signal: stop })).start);
       for await (const atLeast of this.#parts.source.changes({ view: this.#parts.view, name: this.stream }, stop)) {
         for (;;) {
           const reading = { from: position, limit: batchCount, atLeast, consistency: "local", signal: stop } as const;
@@ -302,13 +319,6 @@ export class StreamGroup<T = unknown> {
       options.signal,
     );
   }
-}
-
-/** The lock by which the consumers of a group take turns. */
-function turnName(stream: string, group: string): string {
-  const name = `stream ${stream} ${group}`;
-  // A name has its bounds: what is longer is shortened to its ends, which may make two groups wait for each other.
-  return name.length <= 60 ? name : `${name.slice(0, 40)}…${name.slice(-18)}`;
 }
 
 /** All streams whose names begin with `prefix`, in the order of their names. */
